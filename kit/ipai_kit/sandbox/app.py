@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stand-in for a source's API: the tap supplies routes and data, this the behaviour around them.
+
+A request passes: count, fault, latency, caller, limits, handler, entity tag.
+"""
+
+import asyncio
+import contextlib
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from ipai_kit.sandbox.auth import Authenticate, open_access
+from ipai_kit.sandbox.faults import (
+    Fault,
+    FaultError,
+    FaultQueue,
+    broken_json,
+    read_fault,
+    retyped,
+)
+from ipai_kit.sandbox.limits import Limit
+from ipai_kit.sandbox.replies import CutResponse, Refused, Reply, as_reply, entity_tag
+from ipai_kit.sandbox.statistics import Statistics
+
+Handler = Callable[[Request], Any]
+Record = dict[str, Any]
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+_NO_REPLY = 0
+_OK = 200
+_NOT_MODIFIED = 304
+_CHUNK_BYTES = 65_536
+
+
+class World(Protocol):
+    """The made-up data behind a stand-in, as far as this module needs it."""
+
+    def advance(self, steps: int) -> Mapping[str, Any]:
+        """Let time pass: change some records, the same ones every time; say what changed."""
+
+    def reset(self) -> None:
+        """Back to the first moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Oracle:
+    """What a tap should land for one stream."""
+
+    key: tuple[str, ...]
+    records: Callable[[], Iterable[Record]]
+
+
+class Sandbox:
+    """Collects a source's routes and serves them with quota, auth, latency and faults."""
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        auth: Authenticate = open_access,
+        limits: Sequence[Limit] = (),
+        world: World | None = None,
+        etags: bool = False,
+        not_found: Any = None,
+    ) -> None:
+        self.source = source
+        self.auth = auth
+        self.limits = list(limits)
+        self.latency_seconds = 0.0
+        self.faults = FaultQueue()
+        self.statistics = Statistics()
+        self._world = world
+        self._etags = etags
+        self._not_found = {"message": "Not Found"} if not_found is None else not_found
+        self._routes: list[Route] = []
+        self._oracles: dict[str, _Oracle] = {}
+
+    def route(
+        self, path: str, methods: Sequence[str] = ("GET",), *, public: bool = False
+    ) -> Callable[[Handler], Handler]:
+        """Serve a path; ``public`` routes (token endpoints) ask for no caller and no quota."""
+
+        def register(handler: Handler) -> Handler:
+            endpoint = self._endpoint(handler, path, public=public)
+            self._routes.append(Route(path, endpoint, methods=list(methods)))
+            return handler
+
+        return register
+
+    def get(self, path: str, *, public: bool = False) -> Callable[[Handler], Handler]:
+        """Serve GET requests of a path."""
+        return self.route(path, public=public)
+
+    def post(self, path: str, *, public: bool = False) -> Callable[[Handler], Handler]:
+        """Serve POST requests of a path."""
+        return self.route(path, ("POST",), public=public)
+
+    def stream(
+        self, name: str, key: Sequence[str], records: Callable[[], Iterable[Record]]
+    ) -> None:
+        """Tell the oracle what a stream holds now, as the tap should land it."""
+        self._oracles[name] = _Oracle(tuple(key), records)
+
+    def app(self) -> Starlette:
+        """The application; this object stays reachable as ``app.state.sandbox``."""
+        control = [
+            Route("/_sandbox/stats", self._show_statistics),
+            Route("/_sandbox/faults", self._change_faults, methods=["GET", "POST", "DELETE"]),
+            Route("/_sandbox/advance", self._advance, methods=["POST"]),
+            Route("/_sandbox/reset", self._reset, methods=["POST"]),
+            Route("/_sandbox/expire", self._expire, methods=["POST"]),
+            Route("/_sandbox/streams", self._list_streams),
+            Route("/_sandbox/streams/{stream}", self._show_stream),
+        ]
+        anything = self._endpoint(lambda _: Reply(self._not_found, 404), "(unknown)", public=False)
+        methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+        rest = Route("/{path:path}", anything, methods=methods)
+        app = Starlette(routes=[*control, *self._routes, rest])
+        app.state.sandbox = self
+        return app
+
+    def _endpoint(self, handler: Handler, label: str, *, public: bool) -> Handler:
+        async def serve(request: Request) -> Response:
+            route = f"{request.method} {label}"
+            self.statistics.arrived(route)
+            status = size = _NO_REPLY
+            try:
+                response = await self._spoiled(handler, request, public=public)
+                status = response.status_code
+                size = len(response.body)
+            finally:
+                self.statistics.answered(route, status, size)
+            return response
+
+        return serve
+
+    async def _spoiled(self, handler: Handler, request: Request, *, public: bool) -> Response:
+        """The reply, with the fault that is waiting for this request."""
+        fault = self.faults.next(request)
+        latency = self.latency_seconds
+        if fault:
+            self.statistics.faults[fault.kind] += 1
+            latency += fault.seconds if fault.kind == "latency" else 0.0
+        if latency:
+            await asyncio.sleep(latency)
+        if fault and fault.kind == "timeout":
+            return await _hang(request, fault.seconds)
+        if fault and fault.kind == "status":
+            body = {"message": f"Fault {fault.status}"} if fault.body is None else fault.body
+            return _response(Reply(body, fault.status, fault.headers))
+        response = await self._admitted(handler, request, public=public)
+        return _damaged(response, fault) if fault else response
+
+    async def _admitted(self, handler: Handler, request: Request, *, public: bool) -> Response:
+        """Knows the caller and keeps the limits; a refusal anywhere is the reply."""
+        headers: dict[str, str] = {}
+        admitted: list[Limit] = []
+        caller = ""
+        reply = Reply()
+        try:
+            if not public:
+                caller = self.auth(request)
+                for limit in self.limits:
+                    verdict = limit.admit(caller)
+                    headers |= verdict.headers
+                    if verdict.rejection:
+                        return _response(verdict.rejection, headers)
+                    admitted.append(limit)
+            result = handler(request)
+            reply = as_reply(await result if inspect.isawaitable(result) else result)
+            if self._etags and request.method == "GET" and reply.status == _OK:
+                reply = _revalidated(request, reply)
+        except Refused as refusal:
+            reply = refusal.reply
+        finally:
+            for limit in admitted:
+                limit.release(caller, refund=reply.status == _NOT_MODIFIED)
+        return _response(reply, headers)
+
+    async def _show_statistics(self, _: Request) -> Response:
+        return JSONResponse({"source": self.source, **self.statistics.report()})
+
+    async def _change_faults(self, request: Request) -> Response:
+        if request.method == "DELETE":
+            self.faults.clear()
+        elif request.method == "POST":
+            try:
+                wanted = msgspec.json.decode(await request.body())
+                faults = wanted if isinstance(wanted, list) else [wanted]
+                self.faults.add(*[read_fault(fault) for fault in faults])
+            except (FaultError, msgspec.DecodeError) as error:
+                return JSONResponse({"message": str(error)}, 422)
+        return Response(_encode(self.faults.waiting), media_type="application/json")
+
+    async def _advance(self, request: Request) -> Response:
+        body = await request.body()
+        steps = int((msgspec.json.decode(body) if body else {}).get("steps", 1))
+        if self._world is None:
+            return JSONResponse({"message": f"Sandbox {self.source!r} cannot advance."}, 501)
+        return Response(_encode(self._world.advance(steps)), media_type="application/json")
+
+    async def _reset(self, _: Request) -> Response:
+        self.faults.clear()
+        self.statistics.reset()
+        for part in (*self.limits, self._world, self.auth):
+            if (reset := getattr(part, "reset", None)) is not None:
+                reset()
+        return JSONResponse({"source": self.source})
+
+    async def _expire(self, _: Request) -> Response:
+        """End all access tokens, where this source issues any."""
+        if (expire := getattr(self.auth, "expire", None)) is None:
+            return JSONResponse({"message": f"Sandbox {self.source!r} issues no tokens."}, 501)
+        expire()
+        return JSONResponse({"source": self.source})
+
+    async def _list_streams(self, _: Request) -> Response:
+        return JSONResponse({name: {"key": oracle.key} for name, oracle in self._oracles.items()})
+
+    async def _show_stream(self, request: Request) -> Response:
+        name = request.path_params["stream"]
+        if name not in self._oracles:
+            known = ", ".join(sorted(self._oracles))
+            message = f"No stream {name!r}. Use one of: {known}."
+            return JSONResponse({"message": message}, 404)
+        lines = _oracle_lines(self._oracles[name])
+        return StreamingResponse(lines, media_type="application/json")
+
+
+async def _oracle_lines(oracle: _Oracle) -> AsyncIterator[bytes]:
+    """A JSON array with one ``{"key": [...], "record": {...}}`` per line."""
+    chunk = bytearray(b"[")
+    separator = b"\n"
+    for record in oracle.records():
+        key = [record.get(name) for name in oracle.key]
+        chunk += separator + _encode({"key": key, "record": record})
+        separator = b",\n"
+        if len(chunk) > _CHUNK_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+    yield bytes(chunk) + b"\n]\n"
+
+
+def _response(reply: Reply, headers: Mapping[str, str] | None = None) -> Response:
+    content = reply.content()
+    media_type = reply.media_type if content else None
+    return Response(content, reply.status, {**(headers or {}), **reply.headers}, media_type)
+
+
+def _revalidated(request: Request, reply: Reply) -> Reply:
+    content = reply.content()
+    tag = entity_tag(content)
+    headers = {**reply.headers, "etag": tag}
+    known = {known.strip() for known in request.headers.get("if-none-match", "").split(",")}
+    if tag in known or tag.removeprefix("W/") in known:
+        return Reply(None, _NOT_MODIFIED, headers)
+    return Reply(content, reply.status, headers, reply.media_type)
+
+
+async def _hang(request: Request, seconds: float) -> Response:
+    """Say nothing until the caller gives up or the time is over; then drop the connection."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(gone(), seconds)
+    return CutResponse(Response(b"", 504), 0.0)
+
+
+def _damaged(response: Response, fault: Fault) -> Response:
+    if fault.kind == "cut":
+        return CutResponse(response, fault.share)
+    if fault.kind not in {"broken_json", "retype"}:
+        return response
+    content = bytes(response.body)
+    changed = (
+        broken_json(content)
+        if fault.kind == "broken_json"
+        else retyped(content, fault.field, fault.to)
+    )
+    headers = {
+        name: value
+        for name, value in response.headers.items()
+        if name not in {"content-length", "etag"}
+    }
+    return Response(changed, response.status_code, headers)
