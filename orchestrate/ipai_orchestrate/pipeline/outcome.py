@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Says what came of a run: its error class and exit code from how the two connectors ended."""
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from ipai_orchestrate.pipeline.log_line import LogLine
+from ipai_orchestrate.pipeline.transfer import Ending
+
+CONFIGURATION, CREDENTIALS, TRY_AGAIN_LATER, INTERNAL, DEAD_LETTERS = 78, 77, 75, 70, 65
+INTERRUPTED, TERMINATED = 130, 143
+
+_CLASSES = {
+    CONFIGURATION: "configuration",
+    CREDENTIALS: "credentials",
+    TRY_AGAIN_LATER: "try_again_later",
+    DEAD_LETTERS: "dead_letters",
+    INTERNAL: "internal",
+}
+_SOURCE_SPEAKS = {CONFIGURATION, CREDENTIALS, TRY_AGAIN_LATER}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run failed, and with which code `ipai run` ends."""
+
+    error_class: str
+    summary: str
+    exit_code: int
+    retry_at: datetime | None = None
+
+
+def judge(ending: Ending, last_errors: Mapping[str, LogLine]) -> Failure | None:
+    """None when both connectors did their work; else the failure that caused the other, if any."""
+    tap, target = ending.tap_code, ending.target_code
+    if tap in _SOURCE_SPEAKS:  # a broken pipe cannot be the reason for these
+        return _failure("tap", tap, last_errors)
+    if target not in {0, DEAD_LETTERS} or (target and not tap):
+        return _failure("target", target, last_errors)
+    if tap:
+        return _failure("tap", tap, last_errors)
+    return None
+
+
+def _failure(who: str, code: int, last_errors: Mapping[str, LogLine]) -> Failure:
+    said = last_errors.get(who)
+    return Failure(
+        error_class=_CLASSES.get(code, who),
+        summary=_summary(who, code, said),
+        exit_code=code if code in _CLASSES else 1,
+        retry_at=_retry_at(said.fields) if said else None,
+    )
+
+
+def _summary(who: str, code: int, said: LogLine | None) -> str:
+    if code < 0:
+        return f"The {who} was killed by {signal.Signals(-code).name}. Run again to continue."
+    if said and said.message.strip():
+        return said.message.strip()
+    return f"The {who} ended with exit code {code} without saying why. Read the run's log."
+
+
+def _retry_at(fields: Mapping[str, Any]) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(fields.get("retry_at")))
+    except ValueError:
+        return None
+
+
+def stopped_by(signum: int) -> Failure:
+    """The failure of a run that was asked to stop by a signal."""
+    code = 128 + signum
+    name = signal.Signals(signum).name
+    return Failure("cancelled", f"Stopped by {name}. Run again to continue.", code)
+
+
+def with_summary(failure: Failure, summary: str) -> Failure:
+    """The same failure in other words."""
+    return replace(failure, summary=summary)

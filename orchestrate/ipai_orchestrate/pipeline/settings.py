@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of an instance: stored without secrets, complete only in memory while it runs.
+
+A secret is stored as a reference to an environment variable, `${NAME}`, and resolved when a run
+starts. A setting left out is taken from the variable its spec names, if that is set.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ipai_kit.spec import ConnectorSpec, find_token, secret_values
+from ipai_orchestrate.exceptions import ConfigurationError
+
+REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+Config = Mapping[str, Any]
+
+
+def refuse_literal_secrets(spec: ConnectorSpec, config: Config) -> None:
+    """Raise when a setting holds a secret itself instead of a reference to it."""
+    for name, value in config.items():
+        if _literal_secret(spec, name, value):
+            variable = spec.settings[name].env if name in spec.settings else None
+            variable = variable or f"{spec.source_type}_{name}".upper()
+            message = (
+                f"Setting {name!r} holds a secret, which is never stored. Put the secret into an "
+                f"environment variable and store a reference to it: {name}='${{{variable}}}'."
+            )
+            raise ConfigurationError(message)
+
+
+def _literal_secret(spec: ConnectorSpec, name: str, value: object) -> bool:
+    hidden = secret_values(spec, {name: _without_references(value)})
+    return bool(hidden) or any(find_token(text) for text in _texts(value))
+
+
+def _without_references(value: object) -> object:
+    if isinstance(value, str):
+        return "" if REFERENCE.fullmatch(value) else value
+    if isinstance(value, Mapping):
+        return {key: _without_references(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_references(inner) for inner in value]
+    return value
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def resolve(spec: ConnectorSpec, config: Config, environment: Mapping[str, str]) -> dict[str, Any]:
+    """The settings a tap is started with, every reference replaced by its value."""
+    missing: list[str] = []
+
+    def value_of(value: object) -> Any:
+        if isinstance(value, str) and (found := REFERENCE.fullmatch(value)):
+            if found[1] not in environment:
+                missing.append(found[1])
+            return environment.get(found[1])
+        if isinstance(value, Mapping):
+            return {key: value_of(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [value_of(inner) for inner in value]
+        return value
+
+    resolved = {name: value_of(value) for name, value in config.items()}
+    if missing:
+        names = ", ".join(dict.fromkeys(missing))
+        message = f"Environment variable not set: {names}. Set it where this command runs."
+        raise ConfigurationError(message)
+    return _from_environment(spec, config, environment) | resolved
+
+
+def _from_environment(
+    spec: ConnectorSpec, config: Config, environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """Settings left out; of the ways to sign in, only one that the configuration has begun."""
+    ways = [set(method.settings) for method in spec.auth_methods]
+    begun = [way for way in ways if way & config.keys()]
+    barred = set().union(*ways) - set().union(*begun) if begun else set()
+    return {
+        name: environment[setting.env]
+        for name, setting in spec.settings.items()
+        if setting.env
+        and name not in barred
+        and setting.type == "string"
+        and environment.get(setting.env)
+    }
