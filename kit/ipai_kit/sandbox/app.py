@@ -58,7 +58,11 @@ class _Oracle:
 
 
 class Sandbox:
-    """Collects a source's routes and serves them with quota, auth, latency and faults."""
+    """Collects a source's routes and serves them with quota, auth, latency and faults.
+
+    ``config`` holds the settings with which a tap reads all of it; ``{url}`` in a text stands for
+    this server, and without one the address goes to ``api_url``.
+    """
 
     def __init__(
         self,
@@ -69,8 +73,10 @@ class Sandbox:
         world: World | None = None,
         etags: bool = False,
         not_found: Any = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
         self.source = source
+        self.config = dict(config or {})
         self.auth = auth
         self.limits = list(limits)
         self.latency_seconds = 0.0
@@ -108,9 +114,16 @@ class Sandbox:
         """Tell the oracle what a stream holds now, as the tap should land it."""
         self._oracles[name] = _Oracle(tuple(key), records)
 
+    def config_for(self, url: str) -> dict[str, Any]:
+        """The settings with which a tap reads this stand-in at an address."""
+        text = msgspec.json.encode(self.config).decode()
+        config: dict[str, Any] = msgspec.json.decode(text.replace("{url}", url))
+        return config if "{url}" in text else {"api_url": url, **config}
+
     def app(self) -> Starlette:
         """The application; this object stays reachable as ``app.state.sandbox``."""
         control = [
+            Route("/_sandbox/config", self._show_config),
             Route("/_sandbox/stats", self._show_statistics),
             Route("/_sandbox/faults", self._change_faults, methods=["GET", "POST", "DELETE"]),
             Route("/_sandbox/advance", self._advance, methods=["POST"]),
@@ -183,6 +196,9 @@ class Sandbox:
             for limit in admitted:
                 limit.release(caller, refund=reply.status == _NOT_MODIFIED)
         return _response(reply, headers)
+
+    async def _show_config(self, request: Request) -> Response:
+        return JSONResponse(self.config_for(f"{request.url.scheme}://{request.url.netloc}"))
 
     async def _show_statistics(self, _: Request) -> Response:
         return JSONResponse({"source": self.source, **self.statistics.report()})
