@@ -1,0 +1,113 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- The calls of the control plane. Each query stands under a line with its name.
+
+-- register_definition --
+-- Register a connector's spec; a changed one becomes a new version.
+select id, version, created
+from connectors.register_connector_definition(type => %(type)s, yaml_spec => %(yaml_spec)s, spec => %(spec)s);
+
+-- ensure_instance --
+-- Create an instance, or bring its settings up to date.
+select id, version, instance_status, created
+from connectors.create_connector_instance(
+    instance_id => %(instance_id)s, definition_id => %(definition_id)s, config => %(config)s,
+    env => %(env)s, schedule => %(schedule)s, definition_version => %(definition_version)s);
+
+-- set_instance_status --
+-- Move an instance through draft, active, paused, archived.
+select connectors.set_instance_status(instance_id => %(instance_id)s, status => %(status)s) as status;
+
+-- enqueue --
+-- Queue a run; the same dedupe key returns the same run.
+select connectors.enqueue_connector_job(
+    instance_id => %(instance_id)s, mode => %(mode)s, streams => %(streams)s,
+    triggered_by => %(triggered_by)s, dedupe_key => %(dedupe_key)s, priority => %(priority)s,
+    run_after => %(run_after)s, max_attempts => %(max_attempts)s) as id;
+
+-- claim --
+-- Take the next run, or the named one, under a lease.
+select * from connectors.claim_connector_job(
+    worker => %(worker)s, lease_seconds => %(lease_seconds)s, run_id => %(run_id)s, sources => %(sources)s);
+
+-- heartbeat --
+-- Renew the lease: ok, cancel or lost.
+select connectors.heartbeat_connector_job(
+    run_id => %(run_id)s, lease_token => %(lease_token)s, lease_seconds => %(lease_seconds)s) as answer;
+
+-- save_state --
+-- Store what the target has committed, merged per stream.
+select connectors.save_connector_state(
+    run_id => %(run_id)s, lease_token => %(lease_token)s, state => %(state)s, force => %(force)s) as version;
+
+-- complete --
+-- End a run well.
+select connectors.complete_connector_job(
+    run_id => %(run_id)s, lease_token => %(lease_token)s, rows_processed => %(rows_processed)s,
+    state => %(state)s, stateless => %(stateless)s) as status;
+
+-- fail --
+-- End a run badly, or as cancelled.
+select status, retry_id, retry_after from connectors.fail_connector_job(
+    run_id => %(run_id)s, lease_token => %(lease_token)s, error_class => %(error_class)s,
+    error_summary => %(error_summary)s, exit_code => %(exit_code)s, retry_at => %(retry_at)s,
+    rows_processed => %(rows_processed)s);
+
+-- cancel --
+-- Cancel what is queued; ask the worker of what is running.
+select connectors.cancel_connector_job(run_id => %(run_id)s, reason => %(reason)s) as outcome;
+
+-- reap --
+-- End runs whose lease has expired.
+select run_id, instance_id, retry_id from connectors.reap_connector_runs();
+
+-- append_logs --
+-- Add log lines to a run.
+select connectors.append_connector_logs(
+    run_id => %(run_id)s, lease_token => %(lease_token)s, logs => %(logs)s) as seq;
+
+-- record_streams --
+-- Write the totals so far per stream.
+select connectors.record_run_streams(
+    run_id => %(run_id)s, lease_token => %(lease_token)s, streams => %(streams)s) as written;
+
+-- record_schema --
+-- Keep a stream's schema; a changed one becomes a new version.
+select connectors.record_stream_schema(
+    run_id => %(run_id)s, lease_token => %(lease_token)s, stream => %(stream)s, schema => %(schema)s) as version;
+
+-- instances --
+-- Instances with their last run.
+select * from connectors.connector_list(
+    in_env => %(env)s, in_status => %(status)s, after => %(after)s, max_rows => %(limit)s);
+
+-- runs --
+-- Runs, newest first.
+select * from connectors.connector_runs_list(
+    for_instance => %(instance_id)s, max_rows => %(limit)s, before => %(before)s);
+
+-- run_status --
+-- One run with its figures per stream.
+select * from connectors.connector_status(run_id => %(run_id)s);
+
+-- logs --
+-- Log lines of a run after a number.
+select * from connectors.connector_logs(
+    run_id => %(run_id)s, after_seq => %(after_seq)s, max_rows => %(limit)s,
+    min_level => %(level)s, of_stream => %(stream)s);
+
+-- state_get --
+-- The stored state of an instance.
+select * from connectors.get_connector_state(instance_id => %(instance_id)s);
+
+-- state_set --
+-- Replace the state of an instance by hand.
+select connectors.set_connector_state(
+    instance_id => %(instance_id)s, state => %(state)s, expected_version => %(expected_version)s) as version;
+
+-- state_history --
+-- Past states of an instance, newest first.
+select * from connectors.connector_state_versions(instance_id => %(instance_id)s, max_rows => %(limit)s);
+
+-- state_rollback --
+-- Make a past state the current one.
+select connectors.rollback_connector_state(instance_id => %(instance_id)s, version => %(version)s) as version;

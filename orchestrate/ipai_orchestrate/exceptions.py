@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors of the orchestrator, told apart by what the reader can do about them.
+
+OrchestrateError                  70  our bug, unless a subclass says otherwise
+├── ConfigurationError            78  change a setting and try again
+├── DatabaseUnavailableError      75  the database cannot be reached or started now
+├── MigrationError                78  the schema and this version of the program do not fit
+└── ControlPlaneError              1  the control plane refused; carries SQLSTATE, detail and hint
+    ├── NotFoundError              1  no such connector, instance, run or version
+    ├── ConflictError             75  busy or in another status: wait, or end what is active
+    ├── LeaseLostError            75  another worker owns the run: stop, write nothing more
+    └── RefusedError              78  the value itself is not acceptable
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class OrchestrateError(Exception):
+    """Something in the orchestrator went wrong."""
+
+    exit_code: ClassVar[int] = 70
+
+
+class ConfigurationError(OrchestrateError):
+    """A setting does not fit; the text names it and what to write instead."""
+
+    exit_code: ClassVar[int] = 78
+
+
+class DatabaseUnavailableError(OrchestrateError):
+    """The database cannot be reached or started; trying again later may help."""
+
+    exit_code: ClassVar[int] = 75
+
+
+class MigrationError(OrchestrateError):
+    """The migrations in the database and those of this program do not fit together."""
+
+    exit_code: ClassVar[int] = 78
+
+
+class ControlPlaneError(OrchestrateError):
+    """The control plane refused a call."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self, message: str, *, sqlstate: str = "", detail: str = "", hint: str = ""
+    ) -> None:
+        self.message = message
+        self.sqlstate = sqlstate
+        self.detail = detail
+        self.hint = hint
+        super().__init__(" ".join(part for part in (message, detail, hint) if part))
+
+
+class NotFoundError(ControlPlaneError):
+    """The named connector, instance, run or version does not exist."""
+
+
+class ConflictError(ControlPlaneError):
+    """The thing exists but is busy or in a status that forbids the call."""
+
+    exit_code: ClassVar[int] = 75
+
+
+class LeaseLostError(ControlPlaneError):
+    """The run belongs to another worker now, or has ended."""
+
+    exit_code: ClassVar[int] = 75
+
+
+class RefusedError(ControlPlaneError):
+    """The given value breaks a rule, for example a state that would lose bookmarks."""
+
+    exit_code: ClassVar[int] = 78

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real PostgreSQL for tests: one server per session, one migrated copy per test."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from ipai_orchestrate import embedded
+from ipai_orchestrate.control_plane import ControlPlane
+from ipai_orchestrate.migrations import migrate
+
+_TEMPLATE = "ipai_template"
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class DatabaseServer:
+    """The session's server; `dsn` leads to its maintenance database, which stays empty."""
+
+    home: Path
+    dsn: str
+
+    def dsn_of(self, database: str, user: str = "postgres") -> str:
+        """Return the address of another database, or for another login."""
+        return self.dsn.replace("postgres@/postgres?", f"{user}@/{database}?")
+
+    def execute(self, statement: sql.Composable) -> None:
+        """Run one statement outside a transaction in the maintenance database."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(statement)
+
+    def create(self, template: str = "template1") -> str:
+        """Create a database and return its name."""
+        name = f"test_{next(_numbers)}"
+        self.execute(
+            sql.SQL("create database {} template {}").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+        return name
+
+    def drop(self, name: str) -> None:
+        """Drop a database, whoever is connected."""
+        self.execute(
+            sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
+        )
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[DatabaseServer]:
+    """The embedded server, started for this session in a home of its own."""
+    # Not below pytest's own folder: that one is closed to the user who runs the server for root.
+    home = Path(tempfile.mkdtemp(prefix="ipai-test-"))
+    home.chmod(0o711)
+    try:
+        with embedded.open_database(home, migrated=False) as dsn:
+            yield DatabaseServer(home, dsn)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def migrated_template(server: DatabaseServer) -> str:
+    """The name of a database with all migrations, to be copied."""
+    server.execute(sql.SQL("create database {}").format(sql.Identifier(_TEMPLATE)))
+    migrate(server.dsn_of(_TEMPLATE))
+    return _TEMPLATE
+
+
+@pytest.fixture
+def database(server: DatabaseServer, migrated_template: str) -> Iterator[str]:
+    """The address of a fresh migrated database of this test alone."""
+    name = server.create(migrated_template)
+    yield server.dsn_of(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def empty_database(server: DatabaseServer) -> Iterator[str]:
+    """The address of a fresh database without any migration."""
+    name = server.create()
+    yield server.dsn_of(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def connection(database: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """An autocommit connection to the test's database, as its owner."""
+    with psycopg.connect(database, autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def control_plane(connection: psycopg.Connection[tuple[object, ...]]) -> ControlPlane:
+    """The control plane of the test's database."""
+    return ControlPlane(connection)
+
+
+_SPEC_JSON = """{
+    "sync_mode": "incremental",
+    "streams": [{"name": "issues"}, {"name": "commits"}, {"name": "labels"}],
+    "settings": {"auth_token": {"secret": true}, "repositories": {"secret": false}}
+}"""
+
+
+@pytest.fixture
+def make_instance(
+    connection: psycopg.Connection[tuple[object, ...]], control_plane: ControlPlane
+) -> Callable[..., str]:
+    """Return a function that creates an active instance of a small connector."""
+
+    def make(instance_id: str = "github-acme", source_type: str = "github", **settings: str) -> str:
+        connection.execute(
+            "select * from connectors.register_connector_definition(%s, %s, %s)",
+            (source_type, f"source_type: {source_type}", _SPEC_JSON),
+        )
+        control_plane.ensure_instance(
+            instance_id,
+            f"ipai_connector_{source_type}",
+            {"repositories": ["acme/app"]},
+            **settings,
+        )
+        return instance_id
+
+    return make
