@@ -19,6 +19,7 @@ __all__ = ["Limits", "Quota"]
 # reply came, or half a second after it was let go. So the rate holds at the server, not only here.
 _LATEST_ARRIVAL = 0.5
 _RATE_WINDOW = 1.0
+_TICK = 0.1
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Quota:
         self._waiting = waiting or Waiting()
         self._lock = threading.Lock()
         self._recent: deque[_Slot] = deque()
-        self._running = 0
+        self._places = threading.BoundedSemaphore(limits.concurrency)
         self._paused_until: dict[str, float] = {}
         self._remaining: dict[str, int] = {}
         self.requests = 0
@@ -88,13 +89,16 @@ class Quota:
     @contextmanager
     def slot(self, bucket: str = "default") -> Iterator[None]:
         """Hold a place for one request; waits until one is free."""
-        slot = self._enter(bucket)
+        while not self._places.acquire(timeout=_TICK):
+            self._waiting.check()
         try:
-            yield
-        finally:
-            with self._lock:
-                self._running -= 1
+            slot = self._enter(bucket)
+            try:
+                yield
+            finally:
                 slot.ended = self._waiting.monotonic()
+        finally:
+            self._places.release()
 
     def _enter(self, bucket: str) -> _Slot:
         while True:
@@ -111,8 +115,6 @@ class Quota:
         if pause > 0:
             self._refuse_long_wait(pause)
             return pause
-        if self._running >= self._limits.concurrency:
-            return 0.002
         count, seconds = self._limits.window()
         while self._recent and self._recent[0].arrived_by() + seconds <= now:
             self._recent.popleft()
@@ -123,7 +125,6 @@ class Quota:
     def _let_go(self, bucket: str) -> _Slot:
         slot = _Slot(self._waiting.monotonic())
         self._recent.append(slot)
-        self._running += 1
         self.requests += 1
         if bucket in self._remaining:
             self._remaining[bucket] = max(self._remaining[bucket] - 1, 0)

@@ -4,62 +4,50 @@
 from __future__ import annotations
 
 import importlib.resources
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib.resources.abc import Traversable
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any, ClassVar, cast
 
+import click
 from singer_sdk import Stream, Tap
+from singer_sdk.helpers.capabilities import PluginCapabilities, TapCapabilities
+from singer_sdk.plugin_base import _ConfigInput
 
+from ipai_kit.command import ConnectorCommand
+from ipai_kit.exceptions import ConfigurationError, TargetClosedError
+from ipai_kit.logs import configure_logs, protect
 from ipai_kit.quota import Limits, Quota
 from ipai_kit.rest.calls import Reply
 from ipai_kit.rest.client import Auth, Client
 from ipai_kit.rest.extraction import Extraction
 from ipai_kit.rest.pages import Page
-from ipai_kit.rest.prefetch import Fetcher
+from ipai_kit.rest.prefetch import Fetcher, ParallelFetcher
 from ipai_kit.rest.progress import Progress
 from ipai_kit.rest.retry import RetryPolicy, Verdict, classify_rest
 from ipai_kit.rest.run import Run
+from ipai_kit.rest.streams import RestStream
 from ipai_kit.rest.transport import Transport
+from ipai_kit.settings import KIT_SETTINGS, settings_from_environment
 from ipai_kit.singer.writer import FastWriter
-from ipai_kit.spec import ConnectorSpec, StreamSpec, command_name, distribution_name, load_spec
+from ipai_kit.spec import (
+    ConnectorSpec,
+    StreamSpec,
+    command_name,
+    distribution_name,
+    load_spec,
+    secret_values,
+)
 from ipai_kit.waiting import Waiting
 
 __all__ = ["ConnectorTap"]
 
-_KIT_SETTINGS: dict[str, dict[str, Any]] = {
-    "start_date": {
-        "type": "string",
-        "format": "date-time",
-        "description": "Read nothing older than this, e.g. 2026-01-31T00:00:00Z.",
-    },
-    "api_url": {"type": "string", "description": "Address of the API, if not the public one."},
-    "full_refresh": {"type": "boolean", "description": "Read everything again."},
-    "concurrency": {"type": "integer", "minimum": 1, "description": "Requests at the same time."},
-    "requests_per_second": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "description": "Requests started in any one second.",
-    },
-    "requests_per_run": {"type": "integer", "minimum": 1, "description": "Requests in a run."},
-    "quota_share": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "maximum": 1,
-        "description": "Part of rate and requests per run that this process may use.",
-    },
-    "max_wait_seconds": {
-        "type": "integer",
-        "minimum": 0,
-        "description": "Longest wait for quota before the run ends with 'try again later'.",
-    },
-    "emit_activate_version_messages": {
-        "type": "boolean",
-        "description": "After a full read, tell the target that rows not seen are gone.",
-    },
-}
+# Threads beyond the requests under way: they read replies while others wait for the source.
+_SPARE_THREADS = 2
 
 
 class ConnectorTap(Tap):
@@ -71,6 +59,16 @@ class ConnectorTap(Tap):
 
     stream_types: ClassVar[Sequence[type[Stream]]] = ()
     message_writer_class = FastWriter
+    capabilities: ClassVar[list[Any]] = [  # no BATCH: records leave as lines
+        TapCapabilities.CATALOG,
+        TapCapabilities.STATE,
+        TapCapabilities.DISCOVER,
+        TapCapabilities.ACTIVATE_VERSION,
+        PluginCapabilities.ABOUT,
+        PluginCapabilities.STREAM_MAPS,
+        PluginCapabilities.FLATTENING,
+        PluginCapabilities.STRUCTURED_LOGGING,
+    ]
     spec: ClassVar[ConnectorSpec]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -89,8 +87,15 @@ class ConnectorTap(Tap):
         cls.name = command_name(spec.source_type)
         cls.package_name = distribution_name(spec.source_type)
         schema = spec.config_schema()
-        schema["properties"] = {**_KIT_SETTINGS, **schema["properties"]}
+        schema["properties"] = {
+            **{name: dict(setting) for name, setting in KIT_SETTINGS.items()},
+            **schema["properties"],
+        }
         cls.config_jsonschema = schema
+
+    def __init__(self, **kwargs: Any) -> None:
+        self.waiting = Waiting()  # before the signal handlers that use it
+        super().__init__(**kwargs)
 
     # -- what a tap may override ------------------------------------------------------------
 
@@ -124,59 +129,126 @@ class ConnectorTap(Tap):
         return next((one for one in cls.spec.streams if one.name == name), None)
 
     @cached_property
-    def waiting(self) -> Waiting:
-        """Everything that waits in this run."""
-        return Waiting()
-
-    @cached_property
     def quota(self) -> Quota:
         """The budget of this run, shared by all its threads."""
-        return Quota(self._limits(), self.waiting)
-
-    @cached_property
-    def run(self) -> Run:
-        """The machinery of this run."""
-        progress = Progress()
-        client = self._client()
-        return Run(
-            Extraction(client, self._fetcher()),
-            cast("FastWriter", self.message_writer),
-            cast("dict[str, Any]", self.state),
-            config=self.config,
-            progress=progress,
-        )
-
-    def _fetcher(self) -> Fetcher[Page]:
-        return Fetcher(self.waiting)
-
-    def _client(self) -> Client:
-        limits = self.quota.limits
-        transport = Transport(
-            [*self.spec.api.base_urls, self.api_url],
-            connections=limits.concurrency,
-            user_agent=f"{self.name}/{self.plugin_version}",
-        )
-        policy = RetryPolicy(
-            max_attempts=self.spec.quota.max_attempts, max_wait_seconds=limits.max_wait_seconds
-        )
-        return Client(
-            transport, self.quota, auth=self.authenticator(), policy=policy, waiting=self.waiting
-        )
-
-    def _limits(self) -> Limits:
         quota, config = self.spec.quota, self.config
-        return Limits(
+        limits = Limits(
             requests_per_second=config.get("requests_per_second") or quota.requests_per_second,
             concurrency=config.get("concurrency") or quota.concurrency,
             requests_per_run=config.get("requests_per_run") or quota.requests_per_run,
-            max_wait_seconds=_first(config.get("max_wait_seconds"), quota.max_wait_seconds),
+            max_wait_seconds=config.get("max_wait_seconds", quota.max_wait_seconds),
             share=config.get("quota_share") or 1.0,
         )
+        return Quota(limits, self.waiting)
+
+    @cached_property
+    def transport(self) -> Transport:
+        """The door to the source's hosts."""
+        return Transport(
+            [*self.spec.api.base_urls, self.api_url],
+            connections=self.quota.limits.concurrency,
+            user_agent=f"{self.name}/{self.plugin_version}",
+        )
+
+    @cached_property
+    def client(self) -> Client:
+        """What makes the requests."""
+        policy = RetryPolicy(
+            max_attempts=self.spec.quota.max_attempts,
+            max_wait_seconds=self.quota.limits.max_wait_seconds,
+        )
+        return Client(
+            self.transport,
+            self.quota,
+            auth=self.authenticator(),
+            policy=policy,
+            waiting=self.waiting,
+        )
+
+    @cached_property
+    def run(self) -> Run:
+        """The machinery that reads one request after the other; for dry runs."""
+        return self._new_run(Fetcher(self.waiting))
+
+    def _new_run(self, fetcher: Fetcher[Page]) -> Run:
+        return Run(
+            Extraction(self.client, fetcher),
+            cast("FastWriter", self.message_writer),
+            cast("dict[str, Any]", self.state),
+            config=self.config,
+            progress=Progress(self.client.requests, self.quota),
+        )
+
+    # -- running ----------------------------------------------------------------------------
+
+    def sync_all(self) -> None:  # type: ignore[misc]  # final in the SDK; a run needs an end
+        """Sync all streams, reading ahead in parallel."""
+        self._set_compatible_replication_methods()  # may change methods, so before the reading
+        concurrency = self.quota.limits.concurrency
+        fetcher: ParallelFetcher[Page] = ParallelFetcher(
+            concurrency + _SPARE_THREADS, waiting=self.waiting
+        )
+        self.run = run = self._new_run(fetcher)
+        try:
+            run.open_ahead(self._roots())
+            super().sync_all()
+        except TargetClosedError:
+            raise
+        except BaseException:
+            run.write_state(now=True)  # true at any moment: what was finished is not read again
+            raise
+        finally:
+            fetcher.close()
+            self.transport.close()
+            del self.run
+
+    def _roots(self) -> list[RestStream]:
+        return [
+            stream
+            for stream in self.streams.values()
+            if isinstance(stream, RestStream) and stream.parent is None and stream.wanted
+        ]
+
+    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
+        """Stop soon and in order; at the second signal stop now."""
+        del frame
+        if not self.waiting.interrupt(signum):
+            os._exit(128 + signum)
+
+    def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
+        """Hide the secrets before anything can show them, e.g. a validation message."""
+        protect(*secret_values(self.spec, self.config))
+        return super()._validate_config(raise_errors=raise_errors)
+
+    # -- the command line -------------------------------------------------------------------
+
+    @classmethod
+    def get_singer_command(cls) -> click.Command:
+        """Return the command that reports every failure in the same way."""
+        inner = super().get_singer_command()
+        return ConnectorCommand(
+            prepare=lambda: configure_logs(source=cls.spec.source_type),
+            name=inner.name,
+            callback=inner.callback,
+            context_settings=inner.context_settings,
+            params=inner.params,
+            help=inner.help,
+        )
+
+    @classmethod
+    def cb_config(
+        cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]
+    ) -> _ConfigInput:
+        """Read the configuration files; what they leave open comes from the environment."""
+        try:
+            found = super().cb_config(ctx, param, value)
+        except (OSError, ValueError) as error:
+            message = f"The configuration {', '.join(value)!r} cannot be read: {error}."
+            raise ConfigurationError(message, next_step="Give a JSON file.") from error
+        prefix = f"{cls.name.upper().replace('-', '_')}_"
+        ambient = settings_from_environment(cls.config_jsonschema, prefix, cls.spec)
+        return replace(found, config={**ambient, **found.config})
 
 
 def _spec_file(package: ModuleType) -> Traversable:
     return importlib.resources.files(package) / "connector.yaml"
-
-
-def _first(value: Any, default: Any) -> Any:
-    return default if value is None else value

@@ -2,6 +2,7 @@
 """REST streams: declared in a few lines, fetched in parallel, emitted in order."""
 
 from ipai_kit.rest.calls import Call, Reply
+from ipai_kit.rest.extraction import Window
 from ipai_kit.rest.paginators import (
     LinkHeader,
     NextToken,
@@ -27,5 +28,6 @@ __all__ = [
     "RestStream",
     "SinglePage",
     "Verdict",
+    "Window",
     "classify_rest",
 ]

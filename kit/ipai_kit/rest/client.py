@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NoReturn, Protocol, TypeVar
@@ -68,6 +69,7 @@ class Client:
         self._random = randomness or random.Random()  # noqa: S311 - jitter, not a secret
         self._lock = threading.Lock()
         self.retries = 0
+        self.requests: Counter[str] = Counter()
 
     def fetch(self, call: Call, read: Reader[T], classify: Classifier = classify_rest) -> T:
         """Return what `read` makes of the reply; raise a typed error when there is none."""
@@ -83,6 +85,8 @@ class Client:
 
     def _try(self, attempt: _Attempt, classify: Classifier) -> Verdict:
         attempt.reply = None
+        with self._lock:
+            self.requests[attempt.call.stream or ""] += 1
         try:
             with self.quota.slot(attempt.call.bucket):
                 attempt.reply = self.transport.send(attempt.call, attempt.signer(self._auth))

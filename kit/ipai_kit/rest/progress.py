@@ -3,23 +3,17 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
+from ipai_kit.logs import event
+from ipai_kit.quota import Quota
 
-__all__ = ["Progress", "write_event"]
+__all__ = ["Progress"]
 
 _INTERVAL = 1.0
-
-
-def write_event(event: dict[str, Any]) -> None:
-    """Write one JSON line to standard error."""
-    sys.stderr.write(msgspec.json.encode(event).decode() + "\n")
-    sys.stderr.flush()
 
 
 class Progress:
@@ -27,17 +21,19 @@ class Progress:
 
     def __init__(
         self,
-        write: Callable[[dict[str, Any]], None] = write_event,
+        requests: Mapping[str, int],
+        quota: Quota,
+        write: Callable[..., None] = event,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._requests = requests
+        self._quota = quota
         self._write = write
         self._clock = clock
         self._reported: dict[str, float] = {}
         self.records: Counter[str] = Counter()
-        self.requests: Counter[str] = Counter()
         self.partitions_done: Counter[str] = Counter()
         self.partitions_total: dict[str, int] = {}
-        self.quota_remaining: int | None = None
 
     def report(self, stream: str, *, now: bool = False) -> None:
         """Write the stream's line when a second has passed since the last, or `now`."""
@@ -46,17 +42,16 @@ class Progress:
             return
         self._reported[stream] = moment
         self._write(
-            {
-                "event": "progress",
-                "stream": stream,
-                "records": self.records[stream],
-                "requests": self.requests[stream],
-                "quota_remaining": self.quota_remaining,
-                "partitions_done": self.partitions_done[stream],
-                "partitions_total": self.partitions_total.get(stream),
-            }
+            "progress",
+            stream=stream,
+            records=self.records[stream],
+            requests=self._requests.get(stream, 0),
+            quota_remaining=self._quota.remaining(),
+            partitions_done=self.partitions_done[stream],
+            partitions_total=self.partitions_total.get(stream),
         )
 
     def skipped(self, stream: str, reason: str, **where: Any) -> None:
         """Tell that a stream or partition was left out."""
-        self._write({"event": "stream_skipped", "stream": stream, "reason": reason, **where})
+        known = {name: value for name, value in where.items() if value}
+        self._write("stream_skipped", stream=stream, reason=reason, **known)

@@ -11,12 +11,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from singer_sdk import Stream
+from singer_sdk.helpers.conform import TypeConformanceLevel
 from singer_sdk.singerlib import SchemaMessage
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
 from ipai_kit.exceptions import InternalError
 from ipai_kit.rest.calls import Call, Reply, fill_path
-from ipai_kit.rest.extraction import Slice
+from ipai_kit.rest.extraction import Slice, Window
 from ipai_kit.rest.paginators import Paginator, SinglePage
 from ipai_kit.rest.reading import PageReader
 from ipai_kit.rest.retry import Action, Verdict
@@ -43,6 +44,7 @@ class RestStream(Stream):
     params: ClassVar[Mapping[str, Any]] = {}
     headers: ClassVar[Mapping[str, str]] = {}
     body: ClassVar[Mapping[str, Any] | None] = None
+    TYPE_CONFORMANCE_LEVEL = TypeConformanceLevel.NONE  # Bronze lands what was delivered
     records_path: ClassVar[str | None] = None
     records_optional: ClassVar[bool] = False  # the records path may be absent: no records
     primary_keys: Sequence[str] = ()
@@ -53,6 +55,7 @@ class RestStream(Stream):
     empty_on: ClassVar[Mapping[int, str]] = {}
     skip_on: ClassVar[Collection[int]] = ()
     quota_bucket: ClassVar[str] = "default"
+    result_cap: ClassVar[int | None] = None  # most records a query with a window gives
 
     parent: ClassVar[type[RestStream] | None] = None
     context_from_parent: ClassVar[Mapping[str, str]] = {}  # context key <- field of parent's record
@@ -91,6 +94,18 @@ class RestStream(Stream):
         """Say whether a parent's record needs a request of this stream at all."""
         del context
         return True
+
+    def partition_windows(self, start: Any, context: Mapping[str, Any]) -> Sequence[Window] | None:
+        """Return the time windows to query one by one; None where one query gives everything.
+
+        A window whose total reaches `result_cap` is divided until each part fits.
+        """
+        del start, context
+        return None
+
+    def window_params(self, window: Window) -> Mapping[str, Any]:
+        """Return the query parameters that confine a query to a window."""
+        raise NotImplementedError
 
     @property
     def partitions(self) -> list[dict[str, Any]] | None:
@@ -131,6 +146,16 @@ class RestStream(Stream):
             schema = message.schema if self.reader.as_dicts else self.schema
             message.schema = {**schema, "x-ipai": self.tap.annotation}
             yield message
+
+    def write_schema(self) -> None:
+        """Write the SCHEMA message."""
+        self._write_schema_message()
+
+    def write_records(self, records: Iterable[dict[str, Any]], version: int | None) -> None:
+        """Write built records through singer-sdk's own selection, stream maps and flattening."""
+        self._stream_version = version
+        for record in records:
+            self._write_record_message(record)
 
     def get_records(self, context: Mapping[str, Any] | None) -> Iterable[dict[str, Any]]:
         """Yield the records of one context as dicts, one request after the other."""
@@ -184,13 +209,14 @@ class RestStream(Stream):
         """How this stream's replies become rows."""
         return PageReader(self)
 
+    def rest_descendants(self) -> list[RestStream]:
+        """Return all streams below this one, parents first."""
+        return [one for child in self.rest_children for one in [child, *child.rest_descendants()]]
+
     def driven_descendants(self) -> list[RestStream]:
         """Return the streams whose completeness hangs on this stream's cursor."""
-        found = []
-        for child in self.rest_children:
-            if child.driven:
-                found += [child, *child.driven_descendants()]
-        return found
+        driven = [child for child in self.rest_children if child.driven]
+        return [one for child in driven for one in [child, *child.driven_descendants()]]
 
     def may_run_ahead(self, piece: Slice) -> bool:
         """Say whether later pages may be fetched before this one was looked at."""
@@ -241,20 +267,16 @@ class RestStream(Stream):
 
     def own_slice(self, context: Mapping[str, Any], key: Key) -> Slice:
         """Return the slice of a stream that keeps its own bookmark."""
+        keeper = self.tap.run.keeper
         piece = Slice(self, context, key, emits=self.selected)
         if not self.incremental:
-            piece.etag = self.tap.run.known_etag(self, context)
+            piece.etag = keeper.etag(self, context)
             return piece
-        cursor = self.reader.cursor
-        starts = {
-            one.name: self.tap.run.start_of(one, self, context, cursor)
-            for one in [self, *self.driven_descendants()]
-            if one.selected
-        }
-        piece.child_starts = starts
+        starts = piece.child_starts = keeper.starts(self, context)
         piece.start = starts.get(self.name)
         if starts and None not in starts.values():
-            piece.fetch_start = min(starts.values(), key=cursor.order)
+            piece.fetch_start = min(starts.values(), key=self.reader.cursor.order)
+        piece.known = keeper.known_at(self, context, piece.start)
         return piece
 
     def child_slice(
