@@ -35,8 +35,9 @@ class CronSchedule:
         """Read ``minute hour day month weekday``; ``CronError`` says what is wrong."""
         parts = text.split()
         if len(parts) != len(_FIELDS):
+            count = "1 field" if len(parts) == 1 else f"{len(parts)} fields"
             message = (
-                f"Schedule {text!r} has {len(parts)} fields instead of 5. "
+                f"Schedule {text!r} has {count} instead of 5. "
                 "Write minute, hour, day, month and weekday, e.g. '17 * * * *'."
             )
             raise CronError(message)

@@ -139,10 +139,10 @@ def _problems(source: YamlSource, today: date | None) -> Iterator[SpecProblem]:
     if source.value is None:
         return
     broken = {found.pointer for found in source.problems}
-    wrong: set[str] = set()
-    for failure in _failures(source.value):
-        wrong.add(failure.pointer)
-        if failure.pointer not in broken:
+    failures = list(_failures(source.value))
+    wrong = {failure.pointer for failure in failures}
+    for failure in failures:
+        if failure.pointer not in broken and not _is_misspelt(failure):
             yield from _explained(failure, source)
     for found in broken_rules(source.value, wrong, today):
         place = source.place(found.pointer, of_key=found.of_key)
@@ -179,10 +179,22 @@ def _lowered(sentence: str) -> str:
     return sentence if sentence[:2].isupper() else sentence[:1].lower() + sentence[1:]
 
 
+def _is_misspelt(failure: _Failure) -> bool:
+    """Whether a missing key is there under a wrong name, which is a problem of its own."""
+    known = list(failure.schema.get("properties", ()))
+    return bool(failure.missing) and any(
+        _closest(key, known) == failure.missing for key in failure.value if key not in known
+    )
+
+
+def _closest(text: str, known: list[str]) -> str | None:
+    close = difflib.get_close_matches(text.lower(), known, n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
 def _unknown_key(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.6)
-    if close:
-        return f"Unknown key {key!r}. Did you mean {close[0]!r}?"
+    if close := _closest(key, known):
+        return f"Unknown key {key!r}. Did you mean {close!r}?"
     return f"Unknown key {key!r}. Remove it, or use one of: {', '.join(sorted(known))}."
 
 
@@ -193,8 +205,8 @@ def _value_message(failure: _Failure) -> str:
         return f"{label} must be {' or '.join(names)}, not {shown}. {failure.hint}".rstrip()
     if failure.keyword == "enum":
         choices = [str(choice) for choice in wanted]
-        close = difflib.get_close_matches(str(failure.value).lower(), choices, n=1, cutoff=0.6)
-        guess = f"Did you mean {close[0]!r}? " if close else ""
+        close = _closest(str(failure.value), choices)
+        guess = f"Did you mean {close!r}? " if close else ""
         return f"{label} is not a known value: {shown}. {guess}Use one of: {', '.join(choices)}."
     if failure.keyword == "uniqueItems":
         return f"{label} names the same thing twice. Remove the second one."

@@ -5,6 +5,7 @@ Plain YAML 1.2 values only: no tags, no anchors (a few lines of them can expand 
 ``yes``/``no`` booleans, and dates stay text.
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,8 +13,9 @@ from typing import Any
 
 import yaml
 
-MAX_SPEC_BYTES = 262_144
+MAX_SPEC_BYTES = 65_536
 MAX_DEPTH = 20
+_LONGEST_NUMBER = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,10 @@ class YamlSource:
     def place(self, pointer: str, *, of_key: bool = False) -> tuple[int, int]:
         """Line and column of a value (or of its key); the nearest parent's when it is absent."""
         while pointer:
-            marks = self.keys if of_key else self.values
-            if pointer in marks:
-                return marks[pointer]
+            place = self.keys.get(pointer) if of_key else None
+            place = place or self.values.get(pointer)
+            if place:
+                return place
             pointer = pointer.rpartition("/")[0]
         return self.values.get("", (1, 1))
 
@@ -73,8 +76,8 @@ for _tag, _pattern, _first in (
 _SCALARS: dict[str, Callable[[str], Any]] = {
     "tag:yaml.org,2002:null": lambda _: None,
     "tag:yaml.org,2002:bool": lambda text: text == "true",
-    "tag:yaml.org,2002:int": int,
-    "tag:yaml.org,2002:float": float,
+    "tag:yaml.org,2002:int": lambda text: int(text) if len(text) <= _LONGEST_NUMBER else text,
+    "tag:yaml.org,2002:float": lambda text: float(text) if math.isfinite(float(text)) else text,
     "tag:yaml.org,2002:str": str,
 }
 
@@ -93,64 +96,68 @@ def read_yaml(text: str) -> YamlSource:
         source.problems.append(SpecProblem(1, 1, "", message))
         return source
     try:
-        _refuse_aliases(text)
+        _refuse_traps(text)
         node = yaml.compose(text, Loader=_PlainLoader)
     except yaml.MarkedYAMLError as error:
         source.problems.append(_syntax_problem(error))
-    except yaml.YAMLError as error:
-        source.problems.append(SpecProblem(1, 1, "", _character_message(error)))
-    except RecursionError:
-        source.problems.append(SpecProblem(1, 1, "", _DEPTH_MESSAGE))
+    except yaml.reader.ReaderError as error:
+        source.problems.append(_character_problem(text, error))
     else:
         if node is None:
             message = "The file is empty. Start with 'spec_version: 1' or run 'ipai new tap'."
             source.problems.append(SpecProblem(1, 1, "", message))
         else:
-            source.value = _plain(node, "", source, 0)
+            source.value = _plain(node, "", source)
     return source
 
 
-_DEPTH_MESSAGE = f"The file is nested deeper than {MAX_DEPTH} levels. Flatten it."
+_OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 
 
-class _AliasError(yaml.MarkedYAMLError):
-    """An anchor, alias or tag: refused before anything is built from it."""
+class _RefusedError(yaml.MarkedYAMLError):
+    """An anchor, alias, tag or abyss: refused before anything is built from it."""
 
 
-def _refuse_aliases(text: str) -> None:
+def _refuse_traps(text: str) -> None:
+    depth = 0
     for token in yaml.scan(text, Loader=_PlainLoader):
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if depth > MAX_DEPTH:
+            message = f"The file is nested deeper than {MAX_DEPTH} levels. Flatten it."
+            raise _RefusedError(problem=message, problem_mark=token.start_mark)
         if isinstance(token, yaml.AnchorToken | yaml.AliasToken):
             sign = "&" if isinstance(token, yaml.AnchorToken) else "*"
             message = (
                 f"Anchors and aliases are not allowed: '{sign}{token.value}'. "
                 "Write the value out, or quote it if it is text."
             )
-            raise _AliasError(problem=message, problem_mark=token.start_mark)
+            raise _RefusedError(problem=message, problem_mark=token.start_mark)
         if isinstance(token, yaml.TagToken):
             message = (
                 f"YAML tags are not allowed: {''.join(filter(None, token.value))!r}. Remove it."
             )
-            raise _AliasError(problem=message, problem_mark=token.start_mark)
+            raise _RefusedError(problem=message, problem_mark=token.start_mark)
 
 
-def _plain(node: yaml.Node, pointer: str, source: YamlSource, depth: int) -> Any:
+def _plain(node: yaml.Node, pointer: str, source: YamlSource) -> Any:
     source.values[pointer] = _place(node.start_mark)
-    if depth > MAX_DEPTH:
-        source.problems.append(SpecProblem(*_place(node.start_mark), pointer, _DEPTH_MESSAGE))
-        return None
     if isinstance(node, yaml.MappingNode):
-        return _plain_mapping(node, pointer, source, depth)
+        return _plain_mapping(node, pointer, source)
     if isinstance(node, yaml.SequenceNode):
         return [
-            _plain(item, pointer_to(pointer, index), source, depth + 1)
+            _plain(item, pointer_to(pointer, index), source)
             for index, item in enumerate(node.value)
         ]
     return _SCALARS[node.tag](node.value)
 
 
-def _plain_mapping(
-    node: yaml.MappingNode, pointer: str, source: YamlSource, depth: int
-) -> dict[str, Any]:
+def _plain_mapping(node: yaml.MappingNode, pointer: str, source: YamlSource) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for key_node, value_node in node.value:
         place = _place(key_node.start_mark)
@@ -166,7 +173,7 @@ def _plain_mapping(
             source.problems.append(SpecProblem(*place, inner, message))
             continue
         source.keys[inner] = place
-        plain[key] = _plain(value_node, inner, source, depth + 1)
+        plain[key] = _plain(value_node, inner, source)
     return plain
 
 
@@ -176,9 +183,8 @@ def _place(mark: yaml.Mark) -> tuple[int, int]:
 
 def _syntax_problem(error: yaml.MarkedYAMLError) -> SpecProblem:
     mark = error.problem_mark or error.context_mark
-    line, column = _place(mark) if mark else (1, 1)
-    problem = error.problem or ""
-    if isinstance(error, _AliasError):
+    problem, context = error.problem or "", error.context or ""
+    if isinstance(error, _RefusedError):
         message = problem
     elif "'\\t'" in problem:
         message = "Tabs cannot indent YAML. Use two spaces per level."
@@ -189,14 +195,20 @@ def _syntax_problem(error: yaml.MarkedYAMLError) -> SpecProblem:
             "A ':' is not allowed here. Quote the text, or check the indentation of this line."
         )
     elif "could not find expected ':'" in problem:
+        mark = error.context_mark or mark
         message = "A ':' is missing after the key. Write it as 'key: value'."
+    elif "scanning an alias" in context or "scanning an anchor" in context:
+        mark = error.context_mark or mark
+        message = "A value that starts with '*' or '&' must be quoted. Put it in quotes."
     else:
         message = (
             f"The YAML cannot be read here: {problem}. Check quotes, brackets and indentation."
         )
+    return SpecProblem(*(_place(mark) if mark else (1, 1)), "", message)
+
+
+def _character_problem(text: str, error: yaml.reader.ReaderError) -> SpecProblem:
+    before = text[: error.position]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    message = f"The character {text[error.position]!r} is not allowed in YAML. Remove it."
     return SpecProblem(line, column, "", message)
-
-
-def _character_message(error: yaml.YAMLError) -> str:
-    reason = str(error).splitlines()[0]
-    return f"The file holds a character that YAML does not allow: {reason}. Remove it."
