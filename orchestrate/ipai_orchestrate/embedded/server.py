@@ -164,16 +164,9 @@ class Server:
             return "Processes of the previous server are still ending, or it is recovering."
         try:
             self._remove_stale_locks()
-            command: list[str | Path] = [
-                binaries.tool("pg_ctl"),
-                "start",
-                "-w",
-                "-s",
-                "-t",
-                str(int(START_TIMEOUT)),
-            ]
+            wait = ("--wait", "--silent", f"--timeout={START_TIMEOUT:.0f}")
             answer = self.user.run(
-                [*command, "-D", self.home.data, "-l", self.home.log],
+                [binaries.tool("pg_ctl"), "start", *wait, "-D", self.home.data, "-l", self.home.log],
                 environment=tool_environment(),
                 timeout=START_TIMEOUT + 30,
                 # All processes of the server inherit the lock: it is free when the last has ended,
