@@ -200,6 +200,17 @@ def test_words_that_yaml_1_1_would_twist_stay_text(word):
     assert parse_spec(EVERY_KEY.replace("title: Shop", f"title: {word}")).title == word
 
 
+def test_a_credential_anywhere_in_a_spec_is_found():
+    text = EVERY_KEY.replace("Regions to read.", "Such as ghp_" + "a1B2" * 9)
+
+    (problem,) = check_spec(text, today=TODAY)
+
+    assert problem.pointer == "/settings/regions/description"
+    assert problem.message == (
+        "The text looks like a credential (GitHub token). Remove it and revoke it."
+    )
+
+
 def test_importing_the_spec_needs_no_singer_sdk():
     import subprocess
 
