@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What waits between two commits: rows, dead letters and the STATE that may follow them."""
+
+from dataclasses import dataclass, field
+
+from ipai_kit.bronze import RejectionReason, Row, StreamPlan, is_superseded
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A record that was delivered but cannot be landed, with its bytes and the reason."""
+
+    source: str
+    stream: str
+    reason: RejectionReason
+    error: str
+    raw: bytes
+
+
+@dataclass
+class StreamBatch:
+    """Rows of one stream that go to its table in the next commit."""
+
+    plan: StreamPlan
+    keeps_every_version: bool = False
+    rows: dict[bytes, Row] = field(default_factory=dict)
+    versions: list[Row] = field(default_factory=list)
+    received: int = 0
+    dead: int = 0
+    size: int = 0
+    generation_keys: dict[int, set[bytes]] = field(default_factory=dict)
+    complete_version: int | None = None
+
+    def to_write(self) -> list[Row]:
+        """Rows in the order of their first delivery."""
+        return self.versions if self.keeps_every_version else list(self.rows.values())
+
+    def remove(self, row: Row) -> None:
+        """Take a row out that turned out to be unstorable."""
+        if self.keeps_every_version:
+            self.versions.remove(row)
+        else:
+            del self.rows[row[0]]
+
+    def add(self, row: Row) -> None:
+        """Keep the newest row of each key, or every row."""
+        if self.keeps_every_version:
+            self.versions.append(row)
+            return
+        old = self.rows.get(row[0])
+        if old is None or is_superseded(old, row):
+            self.rows[row[0]] = row
+
+
+@dataclass
+class FlushBatch:
+    """Everything that one transaction commits, and the STATE that leaves after it."""
+
+    streams: dict[str, StreamBatch] = field(default_factory=dict)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    state: bytes | None = None
+    quarantined: int = 0
+
+    def bury(self, stream: StreamBatch, reason: RejectionReason, error: str, raw: bytes) -> None:
+        """Put a record of a stream among the dead letters."""
+        plan = stream.plan
+        letter = DeadLetter(plan.source, plan.stream, reason, error, bytes(raw))
+        self.dead_letters.append(letter)
+        stream.dead += 1
+
+
+@dataclass(frozen=True)
+class StreamReport:
+    """What a commit did to one stream; received = inserted + updated + unchanged + dead."""
+
+    stream: str
+    received: int
+    inserted: int
+    updated: int
+    dead: int
+    retired: int
+    size: int
+    seconds: float
+
+    @property
+    def unchanged(self) -> int:
+        """Records that found the same or a newer row, or that a later one of the batch replaced."""
+        return self.received - self.inserted - self.updated - self.dead

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows and arrays in Postgres' binary format, built from bytes, not from Python values."""
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from psycopg.adapt import Buffer, Dumper
+from psycopg.pq import Format
+
+from ipai_kit.bronze import Row
+
+_CHUNK_BYTES: Final = 256 * 1024
+_COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_TRAILER: Final = b"\xff\xff"
+_NULL: Final = b"\xff\xff\xff\xff"
+_EIGHT: Final = b"\0\0\0\x08"
+_COLUMN_COUNT: Final = b"\0\x09"
+_JSONB_VERSION: Final = 1
+
+_pack_length = struct.Struct(">i").pack
+_pack_jsonb_head = struct.Struct(">iB").pack
+_pack_bigint = struct.Struct(">iq").pack
+_pack_array_head = struct.Struct(">iiIii").pack
+
+
+def text_field(text: str | None) -> bytes:
+    """A text value with its length."""
+    if text is None:
+        return _NULL
+    data = text.encode()
+    return _pack_length(len(data)) + data
+
+
+def copy_chunks(
+    rows: Iterable[Row], *, instance_id: str, source: str, stream: str, run_id: str | None
+) -> Iterator[bytes]:
+    """The rows as COPY data, in chunks small enough to overlap with the server's work."""
+    constant = b"".join(map(text_field, (instance_id, source, stream, run_id)))
+    lead = _COLUMN_COUNT + constant
+    parts: list[Buffer] = [_COPY_HEADER]
+    size = 0
+    for key, record, emitted, cursor, digest in rows:
+        cursor_field = text_field(cursor)
+        length = len(record) + 1
+        parts += (lead, _pack_length(len(key)), key, _pack_jsonb_head(length, _JSONB_VERSION))
+        if length > _CHUNK_BYTES:  # a huge record is not joined: it would be in memory twice
+            yield b"".join(parts)
+            yield from _slices(record)
+            parts, record = [], b""
+        parts += (
+            record,
+            _pack_bigint(8, emitted),
+            cursor_field,
+            _EIGHT,
+            digest,
+        )
+        size += length
+        if size > _CHUNK_BYTES:
+            yield b"".join(parts)
+            parts = []
+            size = 0
+    parts.append(_COPY_TRAILER)
+    yield b"".join(parts)
+
+
+def _slices(record: bytes) -> Iterator[bytes]:
+    view = memoryview(record)
+    for start in range(0, len(view), _CHUNK_BYTES):
+        yield bytes(view[start : start + _CHUNK_BYTES])
+
+
+@dataclass(frozen=True)
+class BinaryArray:
+    """A one-dimensional array parameter, already in binary format."""
+
+    data: bytes
+    element_oid: ClassVar[int]
+
+
+class TextArray(BinaryArray):
+    """A text[] parameter."""
+
+    element_oid = 25
+
+
+class BigintArray(BinaryArray):
+    """A bigint[] parameter."""
+
+    element_oid = 20
+
+
+class TimestampArray(BinaryArray):
+    """A timestamptz[] parameter."""
+
+    element_oid = 1184
+
+
+def text_array(values: Sequence[bytes | str | None]) -> TextArray:
+    """An array of texts given as bytes or strings."""
+    parts: list[Buffer] = [_array_head(TextArray.element_oid, len(values))]
+    for value in values:
+        if value is None or isinstance(value, str):
+            parts.append(text_field(value))
+        else:
+            parts += (_pack_length(len(value)), value)
+    return TextArray(b"".join(parts))
+
+
+def bigint_array(values: Iterable[bytes], count: int) -> BigintArray:
+    """An array of bigints given as eight bytes each."""
+    head = _array_head(BigintArray.element_oid, count)
+    return BigintArray(head + b"".join(_EIGHT + value for value in values))
+
+
+def timestamp_array(values: Iterable[int], count: int) -> TimestampArray:
+    """An array of times given in microseconds since 2000."""
+    head = _array_head(TimestampArray.element_oid, count)
+    return TimestampArray(head + b"".join(_pack_bigint(8, value) for value in values))
+
+
+def _array_head(element_oid: int, count: int) -> bytes:
+    return _pack_array_head(1, 1, element_oid, count, 1)
+
+
+class _BinaryArrayDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: BinaryArray) -> Buffer:
+        return obj.data
+
+
+class TextArrayDumper(_BinaryArrayDumper):
+    """Sends a TextArray as text[]."""
+
+    oid = 1009
+
+
+class BigintArrayDumper(_BinaryArrayDumper):
+    """Sends a BigintArray as bigint[]."""
+
+    oid = 1016
+
+
+class TimestampArrayDumper(_BinaryArrayDumper):
+    """Sends a TimestampArray as timestamptz[]."""
+
+    oid = 1185

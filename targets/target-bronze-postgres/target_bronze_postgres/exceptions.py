@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors of this target beside the kit's; exit code 65 means that the input is at fault.
+
+ConnectorError
+├── StateReaderGoneError         exit 1   whoever stores STATE has gone
+└── InputError                   exit 65  look at the tap
+    ├── RecordBeforeSchemaError
+    ├── DeadLetterLimitError
+    └── MissingKeyError
+"""
+
+from ipai_kit.exceptions import ConnectorError
+from ipai_kit.singer.reader import InputError
+
+
+class StateReaderGoneError(ConnectorError):
+    """Nobody reads the STATE any more."""
+
+
+class RecordBeforeSchemaError(InputError):
+    """A record came before the SCHEMA of its stream."""
+
+
+class DeadLetterLimitError(InputError):
+    """More records than allowed could not be landed."""
+
+
+class MissingKeyError(InputError):
+    """No record of a stream could be landed because its key is missing."""

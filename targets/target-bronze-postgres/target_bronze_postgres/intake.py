@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fills batches from messages; decides when a batch is full and which STATE may follow it."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+from itertools import islice
+from typing import Protocol
+
+import msgspec
+
+from ipai_kit.bronze import (
+    Extract,
+    RecordRejectedError,
+    RejectionReason,
+    StreamPlan,
+    compile_extract,
+    emitted_micros,
+    holds_nul,
+    is_superseded,
+    parse_emitted,
+    plan_stream,
+)
+from ipai_kit.exceptions import ConfigurationError
+from ipai_kit.singer.reader import DecodedBlock, InputError, Message, RejectedMessage
+from target_bronze_postgres.batch import DeadLetter, FlushBatch, StreamBatch
+from target_bronze_postgres.batch_files import FileBatch, read_file_batches
+from target_bronze_postgres.events import emit
+from target_bronze_postgres.exceptions import (
+    DeadLetterLimitError,
+    MissingKeyError,
+    RecordBeforeSchemaError,
+)
+from target_bronze_postgres.generation import Generation
+from target_bronze_postgres.settings import Settings
+from target_bronze_postgres.tables import TableName, table_name
+
+
+
+class RecordCheck(Protocol):
+    """Looks at a record before it is landed; raises RecordRejectedError to bury it."""
+
+    def __call__(self, record: bytes) -> None:
+        """Check one record."""
+
+
+@dataclass
+class StreamProgress:
+    """What a run knows about a stream beyond the current batch."""
+
+    plan: StreamPlan
+    extract: Extract
+    generation: Generation
+    check: RecordCheck | None = None
+    received: int = 0
+    keyless: int = 0
+
+
+class Intake:
+    """Takes decoded messages in order."""
+
+    def __init__(self, settings: Settings, submit: Callable[[FlushBatch], None]) -> None:
+        self.settings = settings
+        self.counts: Counter[str] = Counter()
+        self.dead = 0
+        self.deadline: float | None = None
+        self._submit = submit
+        self._batch = FlushBatch()
+        self._streams: dict[str, StreamProgress] = {}
+        self._tables: dict[TableName, str] = {}
+        self._rows = 0
+        self._size = 0
+        self._read_at = 0
+        self._last_time: str | None = None
+        self._last_emitted = 0
+        self._warned: set[str] = set()
+
+    def take(self, block: DecodedBlock) -> None:
+        """Take the messages of a block; flushes as often as a batch is full."""
+        self._read_at = emitted_micros(datetime.now(UTC))
+        messages = block.messages
+        position = 0
+        while position < len(messages):
+            message = messages[position]
+            if message.type == "RECORD":
+                position = self._take_records(block, position)
+            else:
+                self._take_other(message, block.lines[position])
+                position += 1
+            if self._is_full():
+                self.flush()
+            elif self.deadline is None:
+                self.deadline = time.monotonic() + self.settings.flush_seconds
+        if block.fault is not None:
+            raise block.fault
+        self.check_limit()
+
+    def flush(self) -> None:
+        """Hand the batch over, with the latest STATE before this point."""
+        batch = self._batch
+        self._batch = FlushBatch()
+        self._rows = self._size = 0
+        self.deadline = None
+        if batch.streams or batch.dead_letters or batch.state:
+            self._submit(batch)
+
+    def finish(self, *, is_complete: bool) -> None:
+        """Flush the rest; a complete input also ends the generations it opened."""
+        if is_complete:
+            for progress in self._streams.values():
+                version = progress.generation.complete_at_end()
+                if version is not None:
+                    self._stream_batch(progress).complete_version = version
+        self.flush()
+
+    def check_limit(self, quarantined: int = 0) -> None:
+        """Stop when more records could not be landed than allowed."""
+        dead = self.dead + quarantined
+        if dead > self.settings.dead_letter_limit:
+            limit = self.settings.dead_letter_limit
+            message = f"{dead} records could not be landed, 'dead_letter_limit' is {limit}."
+            step = "They are kept in the table dead_letters with their reasons."
+            raise DeadLetterLimitError(message, next_step=step)
+
+    def check_keys(self) -> None:
+        """Stop when nothing of a stream could be landed for want of its key."""
+        for name, progress in self._streams.items():
+            if progress.received and progress.received == progress.keyless:
+                wanted = ", ".join(repr(key) for key in progress.plan.key_properties)
+                message = (
+                    f"None of the {progress.received} records has the key properties {wanted}."
+                )
+                raise MissingKeyError(message, stream=name, next_step="Correct the tap's catalog.")
+
+    def _take_records(self, block: DecodedBlock, start: int) -> int:
+        """Take consecutive records of one stream; returns where it stopped. The hot loop."""
+        messages = block.messages
+        name = messages[start].stream
+        progress = self._streams.get(name)
+        if progress is None:
+            raise self._too_early(messages[start], block.lines[start])
+        stream = self._stream_batch(progress)
+        extract, check, generation = progress.extract, progress.check, progress.generation
+        rows, versions = stream.rows, stream.versions
+        keeps_all, may_hold_nul = stream.keeps_every_version, block.may_hold_nul
+        last_time, emitted = self._last_time, self._last_emitted
+        room = self.settings.batch_size_bytes - self._size
+        size = taken = 0
+        for message in islice(messages, start, start + self.settings.batch_size_rows - self._rows):
+            if message.type != "RECORD" or message.stream != name:
+                break
+            taken += 1
+            record = message.record
+            size += len(record)
+            try:
+                key, cursor = extract(record)
+                if message.version is not None:
+                    generation.take(stream, int(message.version), key)
+                if may_hold_nul and holds_nul(record):
+                    raise _nul_character()
+                if check is not None:
+                    check(record)
+            except RecordRejectedError as error:
+                self._reject(progress, stream, record, error, block.lines[start + taken - 1])
+                continue
+            time_extracted = message.time_extracted
+            if time_extracted is None:
+                emitted, last_time = self._read_at, None
+            elif time_extracted != last_time:
+                emitted = self._emitted(time_extracted)
+                last_time = time_extracted
+            row = (key, record, emitted, cursor, blake2b(record, digest_size=8).digest())
+            if keeps_all:
+                versions.append(row)
+            elif (old := rows.setdefault(key, row)) is not row and is_superseded(old, row):
+                rows[key] = row
+            if size >= room:
+                break
+        self._last_time, self._last_emitted = last_time, emitted
+        self._count(progress, stream, taken, size)
+        return start + taken
+
+    def _take_other(self, message: Message, line: int) -> None:
+        self.counts[message.type] += 1
+        match message.type:
+            case "STATE":
+                self._take_state(message, line)
+            case "SCHEMA":
+                self._take_schema(message, line)
+            case "ACTIVATE_VERSION":
+                self._activate_version(message, line)
+            case "BATCH":
+                self._take_batch(message, line)
+            case "REJECTED" if isinstance(message, RejectedMessage):
+                self._take_rejected(message, line)
+            case unknown:
+                text = f"Line {line} of the input has the unknown message type {unknown!r}."
+                raise InputError(text, next_step="Use a tap that speaks Singer.")
+
+    def _take_state(self, message: Message, line: int) -> None:
+        if not message.value:
+            text = f"Line {line} of the input is a STATE without a value."
+            raise InputError(text, next_step="Look at the tap.")
+        self._batch.state = bytes(message.value)
+        for progress in self._streams.values():
+            progress.generation.state_passed()
+
+    def _take_schema(self, message: Message, line: int) -> None:
+        schema = msgspec.json.decode(message.schema) if message.schema else None
+        is_usable = isinstance(schema, dict) and isinstance(schema.get("properties"), dict)
+        if not message.stream or schema is None or not is_usable:
+            text = f"Line {line} of the input is a SCHEMA without a stream or without properties."
+            raise InputError(text, stream=message.stream, next_step="Look at the tap.")
+        plan = plan_stream(
+            message.stream,
+            schema,
+            key_properties=message.key_properties,
+            bookmark_properties=message.bookmark_properties,
+            source=self.settings.source,
+            domain=self.settings.domain,
+        )
+        self._adopt(plan)
+
+    def _adopt(self, plan: StreamPlan) -> None:
+        """Start a stream, or go on with it under a new plan after what came under the old one."""
+        owner = self._tables.setdefault(table_name(plan), plan.stream)
+        if owner != plan.stream:
+            place = table_name(plan).quoted
+            text = f"Streams {owner!r} and {plan.stream!r} would share table {place}."
+            raise ConfigurationError(text, next_step="Rename one of them in the tap's catalog.")
+        progress = self._streams.get(plan.stream)
+        if progress is None:
+            progress = StreamProgress(plan, compile_extract(plan), Generation())
+            self._streams[plan.stream] = progress
+        elif progress.plan != plan:
+            if not progress.plan.lands_like(plan):
+                self.flush()
+            progress.plan, progress.extract = plan, compile_extract(plan)
+        self._stream_batch(progress)
+
+    def _activate_version(self, message: Message, line: int) -> None:
+        progress = self._streams.get(message.stream)
+        if progress is None or message.version is None:
+            text = f"Line {line} of the input activates a version without a SCHEMA or a version."
+            raise InputError(text, stream=message.stream, next_step="Look at the tap.")
+        version = int(message.version)
+        if progress.generation.activate(version):
+            self._stream_batch(progress).complete_version = version
+            self.flush()
+
+    def _take_batch(self, message: Message, line: int) -> None:
+        if message.stream not in self._streams:
+            raise self._too_early(message, line)
+        for files in read_file_batches(message):
+            self._take_file_batch(files, message, line)
+            if self._is_full():
+                self.flush()
+
+    def _take_file_batch(self, files: FileBatch, message: Message, line: int) -> None:
+        """The same as the hot loop, for records that have no message of their own."""
+        self._read_at = files.emitted
+        messages = [
+            Message("RECORD", message.stream, record, version=message.version)
+            for record in files.records
+        ]
+        block = DecodedBlock(messages, [line] * len(messages), files.may_hold_nul)
+        position = 0
+        while position < len(messages):
+            position = self._take_records(block, position)
+            if self._is_full():
+                self.flush()
+
+    def _take_rejected(self, message: RejectedMessage, line: int) -> None:
+        progress = self._streams.get(message.stream)
+        if progress is None:
+            raise self._too_early(message, line)
+        stream = self._stream_batch(progress)
+        error = RecordRejectedError(message.reason, message.error)
+        self._reject(progress, stream, message.record, error, line)
+        self._count(progress, stream, 1, len(message.record))
+
+    def _too_early(self, message: Message, line: int) -> RecordBeforeSchemaError:
+        """Keep a record that came before its SCHEMA, and say so."""
+        text = f"Line {line} of the input has a {message.type} before the SCHEMA of its stream."
+        source = self.settings.source or "singer"
+        if message.record:
+            reason = RejectionReason.RECORD_BEFORE_SCHEMA
+            letter = DeadLetter(source, message.stream, reason, text, bytes(message.record))
+            self._batch.dead_letters.append(letter)
+        return RecordBeforeSchemaError(text, stream=message.stream, next_step="Look at the tap.")
+
+    def _reject(
+        self,
+        progress: StreamProgress,
+        stream: StreamBatch,
+        record: bytes,
+        error: RecordRejectedError,
+        line: int,
+    ) -> None:
+        if not record:
+            text = f"Line {line} of the input is a RECORD without a record."
+            raise InputError(text, stream=progress.plan.stream, next_step="Look at the tap.")
+        self.dead += 1
+        progress.keyless += error.reason == RejectionReason.MISSING_KEY
+        self._batch.bury(stream, error.reason, error.error, record)
+        self._warn_once(f"{progress.plan.stream}:{error.reason}", progress.plan.stream, line, error)
+
+    def _warn_once(self, topic: str, stream: str, line: int, error: RecordRejectedError) -> None:
+        if topic not in self._warned:
+            self._warned.add(topic)
+            emit(
+                "dead_letter",
+                level="warning",
+                stream=stream,
+                line=line,
+                reason=error.reason,
+                error=error.error,
+            )
+
+    def _count(self, progress: StreamProgress, stream: StreamBatch, taken: int, size: int) -> None:
+        self.counts["RECORD"] += taken
+        progress.received += taken
+        stream.received += taken
+        stream.size += size
+        self._rows += taken
+        self._size += size
+
+    def _is_full(self) -> bool:
+        return (
+            self._rows >= self.settings.batch_size_rows
+            or self._size >= self.settings.batch_size_bytes
+        )
+
+    def _stream_batch(self, progress: StreamProgress) -> StreamBatch:
+        name = progress.plan.stream
+        stream = self._batch.streams.get(name)
+        if stream is None:
+            stream = StreamBatch(progress.plan, self.settings.keeps_every_version)
+            self._batch.streams[name] = stream
+        elif stream.plan is not progress.plan:
+            stream.plan = progress.plan
+        return stream
+
+    def _emitted(self, time_extracted: str) -> int:
+        try:
+            return parse_emitted(time_extracted)
+        except ValueError:
+            if "time_extracted" not in self._warned:
+                self._warned.add("time_extracted")
+                emit("unreadable_time_extracted", level="warning")
+            return self._read_at
+
+
+def _nul_character() -> RecordRejectedError:
+    error = "A text holds a NUL character, which jsonb cannot store."
+    return RecordRejectedError(RejectionReason.NUL_CHARACTER, error)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One transaction: the rows of every stream of a batch, its dead letters, its retired generations.
+
+New rows are copied straight into the table. Whether a row is new, changed or the same is asked
+first, by key and hash alone, so that a record that is already there is neither sent nor written.
+The first load of an empty table does not even ask.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ipai_kit.bronze import Row
+from target_bronze_postgres.batch import FlushBatch, StreamBatch, StreamReport
+from target_bronze_postgres.binary import (
+    bigint_array,
+    copy_chunks,
+    text_array,
+    timestamp_array,
+)
+from target_bronze_postgres.dead_letters import bury
+from target_bronze_postgres.generation_store import GenerationStore
+from target_bronze_postgres.settings import Settings
+from target_bronze_postgres.statements import statement
+from target_bronze_postgres.tables import BronzeTable, Connection, TableName, table_name
+
+_UPDATE_ROWS: Final = 2_000
+_UPDATE_BYTES: Final = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Landing:
+    """Writes batches within an open transaction."""
+
+    connection: Connection
+    settings: Settings
+    tables: Mapping[TableName, BronzeTable]
+
+    def write(self, batch: FlushBatch) -> list[StreamReport]:
+        """Write everything; the caller commits."""
+        self.connection.execute(statement("transaction_settings"))
+        reports = [self._write_stream(stream) for stream in batch.streams.values()]
+        if batch.dead_letters:
+            bury(
+                self.connection,
+                batch.dead_letters,
+                instance_id=self.settings.instance_id,
+                run_id=self.settings.run_id,
+            )
+        return reports
+
+    def _write_stream(self, stream: StreamBatch) -> StreamReport:
+        started = time.monotonic()
+        table = self.tables[table_name(stream.plan)]
+        rows = stream.to_write()
+        inserted = updated = retired = 0
+        if rows and (table.is_first_load or stream.keeps_every_version):
+            inserted = self._copy(table, stream, rows)
+        elif rows:
+            inserted, updated = self._merge(table, stream, rows)
+        if not stream.keeps_every_version:
+            generations = GenerationStore(self.connection, self.settings)
+            generations.remember(table, stream)
+            if stream.complete_version is not None:
+                retired = generations.complete(table, stream, stream.complete_version)
+        return StreamReport(
+            stream=stream.plan.stream,
+            received=stream.received,
+            inserted=inserted,
+            updated=updated,
+            dead=stream.dead,
+            retired=retired,
+            size=stream.size,
+            seconds=time.monotonic() - started,
+        )
+
+    def _merge(
+        self, table: BronzeTable, stream: StreamBatch, rows: Sequence[Row]
+    ) -> tuple[int, int]:
+        states = self._probe(table, rows)
+        new = [row for row, state in zip(rows, states, strict=True) if state == "n"]
+        changed = [row for row, state in zip(rows, states, strict=True) if state == "c"]
+        inserted = self._copy(table, stream, new) if new else 0
+        updated = sum(self._update(table, stream, part) for part in portions(changed))
+        return inserted, updated
+
+    def _probe(self, table: BronzeTable, rows: Sequence[Row]) -> str:
+        values = {
+            "keys": text_array([row[0] for row in rows]),
+            "hashes": bigint_array((row[4] for row in rows), len(rows)),
+            "instance_id": self.settings.instance_id,
+        }
+        query = statement("probe", table=table.name.identifier)
+        row = self.connection.execute(query, values).fetchone()
+        return str(row[0]) if row else ""
+
+    def _copy(self, table: BronzeTable, stream: StreamBatch, rows: Sequence[Row]) -> int:
+        chunks = copy_chunks(
+            rows,
+            instance_id=self.settings.instance_id,
+            source=stream.plan.source,
+            stream=stream.plan.stream,
+            run_id=self.settings.run_id,
+        )
+        with (
+            self.connection.cursor() as cursor,
+            cursor.copy(statement("copy_rows", table=table.name.identifier)) as copy,
+        ):
+            for chunk in chunks:
+                copy.write(chunk)
+        return len(rows)
+
+    def _update(self, table: BronzeTable, stream: StreamBatch, rows: Sequence[Row]) -> int:
+        values = {
+            "keys": text_array([row[0] for row in rows]),
+            "records": text_array([row[1] for row in rows]),
+            "emitted": timestamp_array((row[2] for row in rows), len(rows)),
+            "cursors": text_array([row[3] for row in rows]),
+            "hashes": bigint_array((row[4] for row in rows), len(rows)),
+            "has_cursor": stream.plan.cursor_property is not None,
+            "instance_id": self.settings.instance_id,
+            "run_id": self.settings.run_id,
+            "source": stream.plan.source,
+            "stream": stream.plan.stream,
+        }
+        query = statement("update_rows", table=table.name.identifier)
+        return self.connection.execute(query, values).rowcount
+
+
+def portions(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Slices small enough to be one parameter; a single huge row is a slice of its own."""
+    part: list[Row] = []
+    size = 0
+    for row in rows:
+        if part and (len(part) >= _UPDATE_ROWS or size + len(row[1]) > _UPDATE_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(row)
+        size += len(row[1])
+    if part:
+        yield part

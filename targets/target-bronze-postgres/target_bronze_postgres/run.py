@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run: waits for input, time or a signal, and keeps STATE behind the rows it speaks of."""
+
+import time
+
+from ipai_kit.exceptions import StoppedError
+from ipai_kit.singer.reader import (
+    ByteSource,
+    InputError,
+    LineBlocks,
+    MessageDecoder,
+)
+from target_bronze_postgres.batch import FlushBatch, StreamReport
+from target_bronze_postgres.database import Database
+from target_bronze_postgres.events import emit, emit_flush, hand_on_state
+from target_bronze_postgres.flush_writer import FlushWriter
+from target_bronze_postgres.intake import Intake
+from target_bronze_postgres.settings import Settings
+from target_bronze_postgres.stop_signal import StopSignal
+
+
+class TargetRun:
+    """Reads Singer messages and lands them."""
+
+    def __init__(self, settings: Settings, stop: StopSignal) -> None:
+        self._stop = stop
+        self._database = Database(settings, emit, stopping=stop.requested)
+        self._database.open()
+        self._writer = FlushWriter(self._database, self._committed, stop.wake)
+        self.intake = Intake(settings, self._writer.submit)
+        self._quarantined = 0
+        self._last_state: bytes | None = None
+
+    def read(self, source: ByteSource) -> None:
+        """Take everything from a source; commits what came before an error, then raises it."""
+        try:
+            self._read_all(source)
+        except (InputError, StoppedError):
+            self.intake.flush()
+            self._close()
+            raise
+
+    def finish(self) -> None:
+        """Commit the rest at the clean end of the input."""
+        self.intake.finish(is_complete=True)
+        self._writer.wait()
+        self._database.analyze()
+        self._close()
+        self.intake.check_limit(self._quarantined)
+        self.intake.check_keys()
+
+    def _read_all(self, source: ByteSource) -> None:
+        lines, decoder = LineBlocks(), MessageDecoder()
+        while True:
+            self._check()
+            if source.wait(self._seconds_left()):
+                chunk = source.read()
+                if not chunk:
+                    break
+                block = lines.feed(chunk)
+                if block is not None:
+                    self.intake.take(decoder.decode(block))
+            if self._seconds_left() == 0:
+                self.intake.flush()
+        if rest := lines.rest():
+            self.intake.take(decoder.decode(rest, is_cut_off=True))
+
+    def _check(self) -> None:
+        """See whether the run must end: an error of the writer, too many dead letters, a signal."""
+        self._writer.check()
+        self.intake.check_limit(self._quarantined)
+        if self._stop.signum is not None:
+            raise StoppedError(self._stop.signum)
+
+    def _seconds_left(self) -> float | None:
+        """Until what was read must be committed; None when nothing waits."""
+        deadline = self.intake.deadline
+        return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+    def _committed(self, batch: FlushBatch, reports: list[StreamReport]) -> None:
+        """Called by the writer after each commit: only now may the STATE leave."""
+        self._quarantined += batch.quarantined
+        for report in reports:
+            if report.received or report.retired:
+                emit_flush(report)
+        if batch.state is not None and batch.state != self._last_state:
+            hand_on_state(batch.state)
+            self._last_state = batch.state
+
+    def _close(self) -> None:
+        try:
+            self._writer.close()
+        finally:
+            self._database.close()
