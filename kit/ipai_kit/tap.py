@@ -69,6 +69,7 @@ class ConnectorTap(Tap):
         PluginCapabilities.FLATTENING,
         PluginCapabilities.STRUCTURED_LOGGING,
     ]
+    state_interval: ClassVar[float] = 5.0  # seconds between STATE messages
     spec: ClassVar[ConnectorSpec]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -166,6 +167,15 @@ class ConnectorTap(Tap):
         )
 
     @cached_property
+    def token_client(self) -> Client:
+        """What asks for tokens: without authentication, and beside the source's own quota.
+
+        A thread asks for a token while it holds a place in the quota; taking a second one there
+        could wait for ever.
+        """
+        return Client(self.transport, Quota(Limits(), self.waiting), waiting=self.waiting)
+
+    @cached_property
     def run(self) -> Run:
         """The machinery that reads one request after the other; for dry runs."""
         return self._new_run(Fetcher(self.waiting))
@@ -177,17 +187,22 @@ class ConnectorTap(Tap):
             cast("dict[str, Any]", self.state),
             config=self.config,
             progress=Progress(self.client.requests, self.quota),
+            state_interval=self.state_interval,
         )
 
     # -- running ----------------------------------------------------------------------------
 
     def sync_all(self) -> None:  # type: ignore[misc]  # final in the SDK; a run needs an end
         """Sync all streams, reading ahead in parallel."""
+        threads = self.quota.limits.concurrency + _SPARE_THREADS
+        self._sync_with(ParallelFetcher(threads, waiting=self.waiting))
+
+    def sync_serially(self) -> None:
+        """Sync all streams, one request after the other; writes the same messages."""
+        self._sync_with(Fetcher(self.waiting))
+
+    def _sync_with(self, fetcher: Fetcher[Page]) -> None:
         self._set_compatible_replication_methods()  # may change methods, so before the reading
-        concurrency = self.quota.limits.concurrency
-        fetcher: ParallelFetcher[Page] = ParallelFetcher(
-            concurrency + _SPARE_THREADS, waiting=self.waiting
-        )
         self.run = run = self._new_run(fetcher)
         try:
             run.open_ahead(self._roots())

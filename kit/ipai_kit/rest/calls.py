@@ -49,7 +49,8 @@ class Call:
     method: str = "GET"
     params: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | None = None  # sent as JSON
+    data: bytes | None = None  # sent as it is
     stream: str | None = None
     bucket: str = "default"
 

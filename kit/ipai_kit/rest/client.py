@@ -8,7 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import NoReturn, Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 import requests
@@ -45,6 +45,21 @@ class Auth(Protocol):
 
     def renew(self, request: requests.PreparedRequest) -> bool:
         """Replace the credentials that this request carried."""
+        ...
+
+
+@runtime_checkable
+class SharedBudget(Protocol):
+    """Authentication by several credentials, each with a quota of its own."""
+
+    def note(
+        self, request: requests.PreparedRequest, remaining: int | None, reset_in: float | None
+    ) -> tuple[int | None, float | None]:
+        """Note what one credential has left; return the same for all of them."""
+        ...
+
+    def exhausted(self, request: requests.PreparedRequest, wait: float) -> float:
+        """Note that a credential is spent; return how long until another can sign."""
         ...
 
 
@@ -93,6 +108,8 @@ class Client:
         except TransportError as error:
             return Verdict(Action.RETRY, f"No reply came ({error}).")
         remaining, reset = quota_left(attempt.reply)
+        if isinstance(self._auth, SharedBudget) and attempt.signed is not None:
+            remaining, reset = self._auth.note(attempt.signed, remaining, reset)
         self.quota.observe(remaining, reset, attempt.call.bucket)
         return classify(attempt.reply)
 
@@ -127,6 +144,8 @@ class Client:
         wait = verdict.wait
         if wait is None:
             wait = self._policy.limit_wait(attempt.limits, self._random)
+        if isinstance(self._auth, SharedBudget) and attempt.signed is not None:
+            wait = self._auth.exhausted(attempt.signed, wait)
         self._refuse_long_wait(attempt, verdict, wait)
         attempt.waited += wait
         self.quota.pause(wait, verdict.bucket or attempt.call.bucket)

@@ -51,6 +51,7 @@ class Slice:
     first: list[Ticket[Page]] = field(default_factory=list)
     child_starts: dict[str, Any] = field(default_factory=dict)
     refused: dict[str, Key] = field(default_factory=dict)  # streams without permission, since when
+    left_out: set[str] = field(default_factory=set)  # the same, as far as was emitted
     reached: set[str] = field(default_factory=set)  # streams that delivered something
     latest: Any = None  # the latest cursor emitted
     boundary: list[str] | None = field(default_factory=list)  # digests of the records there

@@ -145,7 +145,7 @@ class Keeper:
             self._bookmarks.entry(stream.name, {})
             return
         entry = self._bookmarks.entry(stream.name, partition)
-        if stream.name in piece.refused:
+        if stream.name in piece.left_out:
             entry["refused"] = True
             return
         if entry.get("refused"):

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Run"]
 
-_STATE_INTERVAL = 5.0
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -44,7 +43,7 @@ class Run:
         *,
         config: Mapping[str, Any],
         progress: Progress,
-        state_interval: float = _STATE_INTERVAL,
+        state_interval: float,
     ) -> None:
         started_at = datetime.now(UTC)
         self._extraction = extraction
@@ -165,6 +164,7 @@ class Run:
         self._note_incomplete(piece.stream)
         if not error.lasting:
             piece.refuse()
+            piece.holder.left_out.add(piece.stream.name)
         self.progress.skipped(
             piece.stream.name,
             error.message,
@@ -186,7 +186,7 @@ class Run:
     def write_state(self, *, now: bool = False) -> None:
         """Write STATE when it changed and some time has passed since the last."""
         moment = time.monotonic()
-        if not now and moment < self._state_due:
+        if not self._state or (not now and moment < self._state_due):
             return
         state = _encoder.encode(self._state)
         if state == self._last_state:

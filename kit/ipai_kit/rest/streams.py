@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import logging
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -146,6 +147,11 @@ class RestStream(Stream):
             schema = message.schema if self.reader.as_dicts else self.schema
             message.schema = {**schema, "x-ipai": self.tap.annotation}
             yield message
+
+    def log(self, message: str, *args: Any, level: int = logging.DEBUG, **kwargs: Any) -> None:
+        """Leave out the SDK's line about an error that the command reports with its cause."""
+        if not message.startswith("An unhandled error"):
+            super().log(message, *args, level=level, **kwargs)
 
     def write_schema(self) -> None:
         """Write the SCHEMA message."""

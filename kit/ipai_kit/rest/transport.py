@@ -82,7 +82,7 @@ class Transport:
 
     def _prepare(self, call: Call, method: str, url: str) -> requests.PreparedRequest:
         headers = {**self._headers, **call.headers}
-        data = None
+        data = call.data
         if call.body is not None:
             data = _encoder.encode(call.body)
             headers.setdefault("Content-Type", "application/json")
