@@ -70,7 +70,8 @@ def event(name: str, /, **fields: Any) -> None:
     if _events.hasHandlers():
         _events.info(name, extra={"fields": fields})
     else:
-        record = logging.makeLogRecord({"name": EVENT_LOGGER, "msg": name, "fields": fields})
+        about = {"name": EVENT_LOGGER, "msg": name, "levelname": "INFO", "fields": fields}
+        record = logging.makeLogRecord(about)
         sys.stderr.write(JsonFormatter().format(record) + "\n")
 
 
@@ -187,7 +188,7 @@ def _event_of(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:
         extra |= fields
     if record.msg == _METRIC and isinstance(record.args, tuple) and record.args:
         point: dict[str, Any] = getattr(record.args[0], "to_dict", dict)()
-        tags = point.pop("tags", {})
+        tags = {getattr(key, "value", key): tag for key, tag in point.pop("tags", {}).items()}
         return "metric", {**extra, **tags, **point}
     try:
         return record.getMessage(), extra
