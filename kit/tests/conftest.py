@@ -77,7 +77,7 @@ class RepoStream(RestStream):
 class Labels(RepoStream):
     name = "labels"
     path = "/repos/{repo}/labels"
-    schema = schema("id", "_repo")
+    schema = schema("id", "extra", "_repo")
 
 
 class Issues(RepoStream):
