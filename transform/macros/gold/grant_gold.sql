@@ -1,0 +1,22 @@
+-- SPDX-License-Identifier: Apache-2.0
+{#-
+  Lets the analysts' role read a Gold view, where the role exists.
+
+  A security_invoker view also asks for SELECT on the Silver tables under it. They are granted without USAGE on their
+  schema: the role reads them through Gold and cannot name them, and Bronze stays closed.
+-#}
+{% macro grant_gold(role) -%}
+    {%- if execute %}
+do $grants$
+begin
+    if exists (select from pg_roles where rolname = '{{ role }}') then
+        grant usage on schema {{ this.schema }} to {{ role }};
+        grant select on {{ this }} to {{ role }};
+        {%- for unique_id in model.depends_on.nodes if unique_id in graph.nodes %}
+        grant select on {{ graph.nodes[unique_id].relation_name }} to {{ role }};
+        {%- endfor %}
+    end if;
+end
+$grants$
+    {%- endif %}
+{%- endmacro %}
