@@ -25,6 +25,7 @@ from ipai_orchestrate.control_plane.records import (
     Heartbeat,
     InstanceSummary,
     LogLine,
+    MeltanoParts,
     ReapedRun,
     RegisteredDefinition,
     RunStatus,
@@ -284,6 +285,31 @@ class ControlPlane:
         arguments = {"instance_id": instance_id, "version": version}
         return int(self._value("state_rollback", arguments))
 
+    # Meltano's states, in the same rows
+
+    def meltano_state_get(self, state_id: str) -> MeltanoParts | None:
+        """Return what is stored for one of Meltano's state ids."""
+        return self._first(MeltanoParts, "meltano_state_get", {"state_id": state_id})
+
+    def meltano_state_set(
+        self, state_id: str, completed: Mapping[str, Any], partial: Mapping[str, Any] | None
+    ) -> int:
+        """Store a state for Meltano; refused while our own run holds the instance."""
+        arguments = {
+            "state_id": state_id,
+            "completed": Jsonb(dict(completed)),
+            "partial": None if partial is None else Jsonb(dict(partial)),
+        }
+        return int(self._value("meltano_state_set", arguments))
+
+    def meltano_state_delete(self, state_id: str) -> bool:
+        """Forget a state; tell whether there was one."""
+        return bool(self._value("meltano_state_delete", {"state_id": state_id}))
+
+    def meltano_state_ids(self) -> list[str]:
+        """Return all states by Meltano's state id."""
+        return [str(state_id) for state_id in self._values("meltano_state_ids", {})]
+
     # Plumbing
 
     def _all(
@@ -304,12 +330,15 @@ class ControlPlane:
     def _one(self, record: type[_Record], query: str, arguments: Mapping[str, Any]) -> _Record:
         return self._all(record, query, arguments)[0]
 
-    def _value(self, query: str, arguments: Mapping[str, Any]) -> Any:
+    def _values(self, query: str, arguments: Mapping[str, Any]) -> list[Any]:
         try:
             with self.connection.cursor(row_factory=scalar_row) as cursor:
-                return cursor.execute(_QUERIES[query], arguments).fetchone()
+                return cursor.execute(_QUERIES[query], arguments).fetchall()
         except psycopg.Error as error:
             raise translate(error) from error
+
+    def _value(self, query: str, arguments: Mapping[str, Any]) -> Any:
+        return self._values(query, arguments)[0]
 
 
 def _lease(run: ClaimedRun) -> dict[str, Any]:

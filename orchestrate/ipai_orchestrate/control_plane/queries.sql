@@ -111,3 +111,20 @@ select * from connectors.connector_state_versions(instance_id => %(instance_id)s
 -- state_rollback --
 -- Make a past state the current one.
 select connectors.rollback_connector_state(instance_id => %(instance_id)s, version => %(version)s) as version;
+
+-- meltano_state_get --
+-- The state stored for one of Meltano's state ids.
+select completed, partial from connectors.get_meltano_state(state_id => %(state_id)s);
+
+-- meltano_state_set --
+-- Store what Meltano gives for a state id.
+select connectors.set_meltano_state(
+    state_id => %(state_id)s, completed => %(completed)s, partial => %(partial)s) as version;
+
+-- meltano_state_delete --
+-- Forget the state of one of Meltano's state ids.
+select connectors.delete_meltano_state(state_id => %(state_id)s) as deleted;
+
+-- meltano_state_ids --
+-- All states by Meltano's state id.
+select connectors.meltano_state_ids() as state_id;

@@ -200,3 +200,11 @@ class ReapedRun:
     run_id: UUID
     instance_id: str
     retry_id: UUID | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeltanoParts:
+    """A state as Meltano keeps it: completed, and what an unfinished run has on top."""
+
+    completed: dict[str, Any]
+    partial: dict[str, Any] | None
