@@ -11,7 +11,7 @@ from ipai_kit.spec.model import Api, AuthMethod, TermsOfService
 from ipai_orchestrate.exceptions import ConfigurationError
 from ipai_orchestrate.pipeline.log_line import LogLine, LogParser, parse_line
 from ipai_orchestrate.pipeline.outcome import judge
-from ipai_orchestrate.pipeline.selection import only, starting_state, stream_names
+from ipai_orchestrate.pipeline.selection import only, stream_names
 from ipai_orchestrate.pipeline.settings import refuse_literal_secrets, resolve
 from ipai_orchestrate.pipeline.tally import Tally
 from ipai_orchestrate.pipeline.transfer import Ending
@@ -117,9 +117,24 @@ def test_rows_are_counted_from_what_the_target_committed():
         tally.hear(line)
         for line in (
             LogLine("tap", "progress", stream="issues", fields={"records": 10, "requests": 2}),
-            LogLine("target", "flushed", stream="issues", fields={"inserted": 4, "updated": 1}),
-            LogLine("target", "flushed", stream="issues", fields={"inserted": 2, "unchanged": 3}),
-            LogLine("target", "flushed", stream="labels", fields={"unchanged": 3, "dead": 1}),
+            LogLine(
+                "target",
+                "flushed",
+                stream="issues",
+                fields={"received": 5, "inserted": 4, "updated": 1},
+            ),
+            LogLine(
+                "target",
+                "flushed",
+                stream="issues",
+                fields={"received": 5, "inserted": 2, "unchanged": 3},
+            ),
+            LogLine(
+                "target",
+                "flushed",
+                stream="labels",
+                fields={"received": 4, "unchanged": 3, "dead": 1},
+            ),
             LogLine("tap", "stream_skipped", stream="teams", fields={"reason": "no scope"}),
             LogLine("tap", "stream_skipped", stream="teams", fields={"reason": "later"}),
             LogLine("tap", "hello", stream="issues"),
@@ -260,20 +275,6 @@ def test_an_unknown_stream_is_told_with_the_known_ones():
     assert ["issues", "labels"] == stream_names(CATALOG)
     with pytest.raises(ConfigurationError, match=r"'isues'.*issues, labels"):
         only(CATALOG, ["isues"])
-
-
-@pytest.mark.parametrize(
-    ("streams", "full_refresh", "expected"),
-    [
-        (None, False, {"bookmarks": {"a": 1, "b": 2}, "x": 3}),
-        (None, True, {}),
-        (["a"], True, {"bookmarks": {"b": 2}, "x": 3}),
-    ],
-)
-def test_a_full_refresh_forgets_only_what_it_reads_anew(streams, full_refresh, expected):
-    state = {"bookmarks": {"a": 1, "b": 2}, "x": 3}
-
-    assert expected == starting_state(state, streams, full_refresh=full_refresh)
 
 
 def test_a_work_directory_is_private_and_gone_at_the_end(tmp_path):

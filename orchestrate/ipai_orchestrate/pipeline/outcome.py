@@ -3,17 +3,18 @@
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
+from ipai_orchestrate.control_plane import ErrorClass
 from ipai_orchestrate.pipeline.log_line import LogLine
 from ipai_orchestrate.pipeline.transfer import Ending
 
 CONFIGURATION, CREDENTIALS, TRY_AGAIN_LATER, INTERNAL, DEAD_LETTERS = 78, 77, 75, 70, 65
 INTERRUPTED, TERMINATED = 130, 143
 
-_CLASSES = {
+_CLASSES: dict[int, ErrorClass] = {
     CONFIGURATION: "configuration",
     CREDENTIALS: "credentials",
     TRY_AGAIN_LATER: "try_again_later",
@@ -27,7 +28,7 @@ _SOURCE_SPEAKS = {CONFIGURATION, CREDENTIALS, TRY_AGAIN_LATER}
 class Failure:
     """Why a run failed, and with which code `ipai run` ends."""
 
-    error_class: str
+    error_class: ErrorClass
     summary: str
     exit_code: int
     retry_at: datetime | None = None
@@ -45,7 +46,9 @@ def judge(ending: Ending, last_errors: Mapping[str, LogLine]) -> Failure | None:
     return None
 
 
-def _failure(who: str, code: int, last_errors: Mapping[str, LogLine]) -> Failure:
+def _failure(
+    who: Literal["tap", "target"], code: int, last_errors: Mapping[str, LogLine]
+) -> Failure:
     said = last_errors.get(who)
     return Failure(
         error_class=_CLASSES.get(code, who),
@@ -75,8 +78,3 @@ def stopped_by(signum: int) -> Failure:
     code = 128 + signum
     name = signal.Signals(signum).name
     return Failure("cancelled", f"Stopped by {name}. Run again to continue.", code)
-
-
-def with_summary(failure: Failure, summary: str) -> Failure:
-    """The same failure in other words."""
-    return replace(failure, summary=summary)

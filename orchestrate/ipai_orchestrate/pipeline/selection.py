@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which streams of a source a run reads, as a Singer catalog, and the state it starts from."""
+"""Which streams of a source a run reads, as a Singer catalog."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ipai_orchestrate.exceptions import ConfigurationError
@@ -23,19 +23,6 @@ def only(catalog: Catalog, streams: Collection[str]) -> Catalog:
         raise ConfigurationError(message)
     entries = [_selected(entry, _name(entry) in streams) for entry in catalog["streams"]]
     return {**catalog, "streams": entries}
-
-
-def starting_state(
-    state: Mapping[str, Any], streams: Iterable[str] | None, *, full_refresh: bool
-) -> dict[str, Any]:
-    """The state given to the tap: on a full refresh without the bookmarks of what is read anew."""
-    if not full_refresh:
-        return dict(state)
-    if streams is None:
-        return {}
-    read_anew = set(streams)
-    kept = {k: v for k, v in state.get("bookmarks", {}).items() if k not in read_anew}
-    return {**state, "bookmarks": kept}
 
 
 def _name(entry: Mapping[str, Any]) -> str:

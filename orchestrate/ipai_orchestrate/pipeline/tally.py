@@ -31,8 +31,8 @@ class StreamTally:
 
     @property
     def rows(self) -> int:
-        """Records that Bronze holds because of this run, or held already."""
-        return self.inserted + self.updated + self.unchanged + self.deleted
+        """Records that are in Bronze, because of this run or from before."""
+        return self.received - self.dead
 
     @property
     def changed(self) -> int:
@@ -42,6 +42,7 @@ class StreamTally:
 
 _ADDED = ("received", "inserted", "updated", "unchanged", "deleted", "dead", "bytes", "seconds")
 _LATEST = ("requests", "quota_remaining", "partitions_done", "partitions_total")
+_KEPT = ("stream", *_ADDED, "requests", "skipped_reason")
 
 
 @dataclass
@@ -49,7 +50,6 @@ class Tally:
     """All streams of one run."""
 
     streams: dict[str, StreamTally] = field(default_factory=dict)
-    unseen: bool = False
 
     def hear(self, line: LogLine) -> bool:
         """Count what the line reports; False when it reports nothing countable."""
@@ -59,7 +59,6 @@ class Tally:
         after = _after(before, line)
         if after is None:
             return False
-        self.unseen = self.unseen or after != before
         self.streams[line.stream] = after
         return True
 
@@ -67,6 +66,10 @@ class Tally:
     def rows(self) -> int:
         """Rows of all streams."""
         return sum(stream.rows for stream in self.streams.values())
+
+    def figures(self) -> list[dict[str, Any]]:
+        """What the control plane keeps of each stream."""
+        return [{key: getattr(one, key) for key in _KEPT} for one in self.streams.values()]
 
     def changed_streams(self) -> list[str]:
         """Streams whose rows in Bronze are not what they were."""
