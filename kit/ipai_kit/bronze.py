@@ -159,7 +159,7 @@ def content_key(record: bytes) -> bytes:
     try:
         content = _encode(_decode_exactly(record))
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise RecordRejectedError(RejectionReason.INVALID_JSON, str(error)) from error
+        raise _not_json(record, error) from error
     if not content.startswith(b"{"):
         raise RecordRejectedError(RejectionReason.NOT_AN_OBJECT, _NOT_AN_OBJECT)
     return b'["%s"]' % hashlib.blake2b(content, digest_size=16).hexdigest().encode()
@@ -315,7 +315,7 @@ def _extract_content(plan: StreamPlan) -> Extract:
     return extract
 
 
-_UNPICKABLE = (msgspec.DecodeError, AttributeError, RecursionError)
+_UNPICKABLE = (msgspec.DecodeError, AttributeError, RecursionError, UnicodeDecodeError)
 
 
 def _keys_alone(record: bytes, error: Exception, strict: _Picker) -> bytes:
@@ -334,6 +334,15 @@ def _rejection(record: bytes, error: Exception, strict: _Picker) -> RecordReject
         wanted = ", ".join(repr(name) for name in strict.names)
         error_text = f"The record lacks a key property of {wanted}."
         return RecordRejectedError(RejectionReason.MISSING_KEY, error_text)
+    return _not_json(record, error)
+
+
+def _not_json(record: bytes, error: Exception) -> RecordRejectedError:
+    try:
+        bytes(record).decode()
+    except UnicodeDecodeError:
+        text = "The record is not valid UTF-8."
+        return RecordRejectedError(RejectionReason.INVALID_ENCODING, text)
     return RecordRejectedError(RejectionReason.INVALID_JSON, str(error))
 
 
@@ -345,7 +354,8 @@ def _canonical(value: Any) -> Any:
             return 0
         is_short = shortest.adjusted() < _LARGEST_EXPONENT
         exponent = shortest.as_tuple().exponent
-        return int(shortest) if is_short and isinstance(exponent, int) and exponent >= 0 else value
+        is_whole = isinstance(exponent, int) and exponent >= 0
+        return int(shortest) if is_short and is_whole else shortest
     if isinstance(value, dict):
         return {name: _canonical(member) for name, member in value.items()}
     if isinstance(value, list):

@@ -90,7 +90,7 @@ class MessageDecoder:
         expected = block.count(b"\n") + is_cut_off
         try:
             messages = _decode_lines(block)
-        except (msgspec.DecodeError, RecursionError):
+        except _UNDECODABLE:
             return self._decode_each(block, is_cut_off=is_cut_off)
         if len(messages) != expected:
             return self._decode_each(block, is_cut_off=is_cut_off)
@@ -107,7 +107,7 @@ class MessageDecoder:
                 continue
             try:
                 messages.append(_decode_one(text))
-            except (ValueError, RecursionError) as error:
+            except _UNDECODABLE as error:
                 ended = is_cut_off and position == len(texts)
                 fault = malformed_line(self.line_count, text, str(error), is_cut_off=ended)
                 return DecodedBlock(messages, lines, _NUL in block, fault)
@@ -231,7 +231,9 @@ def redacted_head(line: bytes) -> str:
 def _decode_one(line: bytes) -> Message:
     try:
         return _decode(line)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except msgspec.ValidationError:
+        raise
+    except _UNDECODABLE as error:
         rejected = _rejected_record(line, error)
         if rejected is None:
             raise
@@ -270,6 +272,7 @@ def _nested_too_deep(line: bytes) -> dict[str, Any]:
 _AROUND: Final = 1024
 _RECORD_TYPE: Final = re.compile(rb'"type"\s*:\s*"RECORD"')
 _STREAM: Final = re.compile(rb'"stream"\s*:\s*"([^"\\]+)"')
+_UNDECODABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 _decoder = msgspec.json.Decoder(Message)
 _decode = _decoder.decode
 _decode_lines = _decoder.decode_lines
