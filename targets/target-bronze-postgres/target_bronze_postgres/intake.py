@@ -39,7 +39,6 @@ from target_bronze_postgres.settings import Settings
 from target_bronze_postgres.tables import TableName, table_name
 
 
-
 class RecordCheck(Protocol):
     """Looks at a record before it is landed; raises RecordRejectedError to bury it."""
 
