@@ -64,7 +64,7 @@ class Run:
     def open_ahead(self, roots: Iterable[RestStream]) -> None:
         """Schedule the first pages of these roots, which will be emitted in this order."""
         for root in roots:
-            self._opened[root.name] = self._open(root, root.partitions or [{}])
+            self._opened[root.name] = self._open(root, _contexts(root))
 
     def _open(self, root: RestStream, contexts: Sequence[Mapping[str, Any]]) -> list[Slice]:
         self._roots += 1
@@ -83,7 +83,7 @@ class Run:
             stream.write_schema()
         pieces = self._opened.pop(root.name, None)
         if pieces is None or context:
-            pieces = self._open(root, [context] if context else root.partitions or [{}])
+            pieces = self._open(root, [context] if context else _contexts(root))
         for piece in pieces:
             self._emit(piece)
         for stream in [root, *below]:
@@ -196,3 +196,9 @@ class Run:
         # A large STATE is written less often, so that it never costs more than a few per cent.
         cost = time.monotonic() - moment
         self._state_due = moment + max(self._state_interval, 50 * cost)
+
+
+def _contexts(root: RestStream) -> Sequence[Mapping[str, Any]]:
+    """Return what a root reads; an empty list of partitions means nothing at all."""
+    found = root.partitions
+    return [{}] if found is None else found
