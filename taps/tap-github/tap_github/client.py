@@ -30,6 +30,8 @@ def classify_github(reply: Reply) -> Verdict:
         return Verdict(Action.SKIP, "The list is too large for GitHub to answer.", lasting=True)
     if reply.status == 403 and (b" disabled" in body or b" enabled" in body):
         return Verdict(Action.SKIP, f"GitHub says: {_message(reply)}", lasting=True)
+    if reply.status == 401 and b"Requires authentication" in body:
+        return Verdict(Action.SKIP, "Only who signs in may read this.", next_step="Set a token.")
     verdict = classify_rest(reply)
     if reply.status == 403 and verdict.action is Action.SKIP:
         return Verdict(Action.SKIP, f"GitHub says: {_message(reply)}", next_step=_grant(reply))
