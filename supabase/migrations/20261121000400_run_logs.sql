@@ -36,7 +36,11 @@ begin
     end if;
     -- One creator at a time; attaching keeps readers and writers of other days going.
     perform pg_advisory_xact_lock(hashtextextended('connectors.create_log_partition', 0));
-    if to_regclass(format('connectors.%I', partition_name)) is not null then
+    -- Asked of the table, not of to_regclass: that one may still remember that there was none.
+    if exists (
+        select from pg_catalog.pg_class as c
+        where c.relnamespace = 'connectors'::regnamespace and c.relname = partition_name
+    ) then
         return false;
     end if;
     execute format('create table connectors.%I (like connectors.run_logs including defaults including constraints)',
