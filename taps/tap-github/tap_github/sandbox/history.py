@@ -195,9 +195,9 @@ class Author:
             branch=f"{issue.author.login}/{number}-{issue.title.split()[-1]}",
             commits=commits,
             draft=self.chance(0.05, "draft", number),
-            reviewers=[self.person("reviewer", number)]
-            if self.chance(0.6, "asked", number)
-            else [],
+            reviewers=(
+                [self.person("reviewer", number)] if self.chance(0.6, "asked", number) else []
+            ),
             base_sha=self.base_sha(moment),
         )
         return issue

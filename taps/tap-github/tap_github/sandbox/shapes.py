@@ -228,9 +228,9 @@ def single_repository(repository: Repository) -> Json:
         "delete_branch_on_merge": True,
         "subscribers_count": 4,
         "network_count": 3,
-        "organization": account(repository.owner)
-        if repository.owner.kind == "Organization"
-        else None,
+        "organization": (
+            account(repository.owner) if repository.owner.kind == "Organization" else None
+        ),
     }
 
 

@@ -345,9 +345,9 @@ def workflow_run(repository: Repository, one: Run) -> Json:
         "check_suite_node_id": node_id("CS", suite),
         "url": own,
         "html_url": f"{WEB}/{repository.full_name}/actions/runs/{one.id}",
-        "pull_requests": [_mentioned_pull(repository, pull, pull.pull)]
-        if pull and pull.pull
-        else [],
+        "pull_requests": (
+            [_mentioned_pull(repository, pull, pull.pull)] if pull and pull.pull else []
+        ),
         "created_at": zulu(one.created_at),
         "updated_at": zulu(one.updated_at),
         "actor": account(one.actor),
