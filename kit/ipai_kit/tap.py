@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import importlib.resources
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from importlib.resources.abc import Traversable
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any, ClassVar, cast
 
 import click
@@ -22,6 +20,7 @@ from ipai_kit.command import ConnectorCommand
 from ipai_kit.exceptions import ConfigurationError, TargetClosedError
 from ipai_kit.logs import configure_logs, protect
 from ipai_kit.quota import Limits, Quota
+from ipai_kit.resources import package_file
 from ipai_kit.rest.calls import Reply
 from ipai_kit.rest.client import Auth, Client
 from ipai_kit.rest.extraction import Extraction
@@ -75,11 +74,10 @@ class ConnectorTap(Tap):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Read the spec that lies in the package of the subclass."""
         super().__init_subclass__(**kwargs)
-        if not hasattr(cls, "spec"):
-            package = sys.modules[cls.__module__.split(".")[0]]
-            if hasattr(package, "__path__"):
-                with importlib.resources.as_file(_spec_file(package)) as path:
-                    cls.spec = load_spec(path)
+        file = None if hasattr(cls, "spec") else package_file(cls, "connector.yaml")
+        if file is not None:
+            with importlib.resources.as_file(file) as path:
+                cls.spec = load_spec(path)
         if "spec" in cls.__dict__:
             cls._describe(cls.spec)
 
@@ -257,13 +255,9 @@ class ConnectorTap(Tap):
         """Read the configuration files; what they leave open comes from the environment."""
         try:
             found = super().cb_config(ctx, param, value)
-        except (OSError, ValueError) as error:
+        except (OSError, TypeError, ValueError) as error:
             message = f"The configuration {', '.join(value)!r} cannot be read: {error}."
             raise ConfigurationError(message, next_step="Give a JSON file.") from error
         prefix = f"{cls.name.upper().replace('-', '_')}_"
         ambient = settings_from_environment(cls.config_jsonschema, prefix, cls.spec)
         return replace(found, config={**ambient, **found.config})
-
-
-def _spec_file(package: ModuleType) -> Traversable:
-    return importlib.resources.files(package) / "connector.yaml"

@@ -15,7 +15,7 @@ import msgspec
 __all__ = ["Call", "Reply", "fill_path", "safe_url"]
 
 _SECRET_PARAM = re.compile(
-    r"token|secret|password|passwd|signature|credential|api_?key|^key$|^sig$|^code$|auth|jwt",
+    r"token|secret|password|passwd|signature|credential|key$|^sig$|^code$|auth|jwt",
     re.IGNORECASE,
 )
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")

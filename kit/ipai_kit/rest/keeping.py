@@ -135,14 +135,15 @@ class Keeper:
         elif only_page and only_page.etag and not holder.reader.children:
             entry = self._bookmarks.entry(holder.name, holder.state_context(piece.context))
             entry["etag"] = only_page.etag
-        elif holder.selected:
-            self._bookmarks.entry(holder.name, {})
+
+    def mention(self, stream: RestStream) -> None:
+        """Let STATE name a stream that has nothing to remember."""
+        self._bookmarks.entry(stream.name, {})
 
     def _move(
         self, stream: RestStream, piece: Slice, partition: Mapping[str, Any], latest: Any
     ) -> None:
         if latest is None and not self._bookmarks.find(stream.name, partition):
-            self._bookmarks.entry(stream.name, {})
             return
         entry = self._bookmarks.entry(stream.name, partition)
         if stream.name in piece.left_out:

@@ -89,8 +89,10 @@ class Run:
         for stream in [root, *below]:
             if stream.selected:
                 self._activate_version(stream)
+                self.keeper.mention(stream)
                 self.progress.report(stream.name, now=True)
         self.write_state(now=True)
+        self._writer.flush()
 
     def _emit(self, piece: Slice) -> None:
         """Emit one slice and all below it; remember it when it is complete."""

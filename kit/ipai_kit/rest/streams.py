@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 import logging
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from singer_sdk.singerlib import SchemaMessage
 from singer_sdk.singerlib.catalog import REPLICATION_INCREMENTAL
 
 from ipai_kit.exceptions import InternalError
+from ipai_kit.resources import package_file
 from ipai_kit.rest.calls import Call, Reply, fill_path
 from ipai_kit.rest.extraction import Slice, Window
 from ipai_kit.rest.paginators import Paginator, SinglePage
@@ -118,8 +118,10 @@ class RestStream(Stream):
     @cached_property
     def schema(self) -> dict[str, Any]:
         """The schema file of this stream in its package."""
-        package = type(self).__module__.split(".")[0]
-        file = importlib.resources.files(package) / "schemas" / f"{self.name}.json"
+        file = package_file(type(self), "schemas", f"{self.name}.json")
+        if file is None or not file.is_file():
+            message = f"The stream {self.name!r} has no schema file."
+            raise InternalError(message, next_step=f"Add schemas/{self.name}.json to its package.")
         return cast("dict[str, Any]", json.loads(file.read_text("utf-8")))
 
     @property
