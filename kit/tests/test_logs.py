@@ -65,9 +65,7 @@ def test_an_event_keeps_its_fields_at_the_top(lines):
     assert line["quota_remaining"] is None
 
 
-def test_an_event_is_written_even_before_logs_are_configured(lines, monkeypatch):
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
-
+def test_an_event_is_written_even_before_logs_are_configured(lines):
     logs.event("flushed", stream="issues", inserted=2)
     (line,) = lines()
 

@@ -229,7 +229,7 @@ name: ipai_connector_shop
 source_type: shop
 title: Shop
 domain: core
-api: {version: v1, docs_url: https://docs.example.com, sunset: null, base_urls: [https://a.example.com]}
+api: {version: v1, docs_url: https://d.example.com, sunset: null, base_urls: [https://example.com]}
 tos: {url: https://example.com/terms, reviewed_at: 2026-10-01}
 auth: {methods: [{type: service_account, settings: [credentials]}]}
 sync_mode: full_table

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stand-in for a source's API: the tap supplies routes and data, this the behaviour around them.
 
-A request passes: count, fault, latency, caller, limits, handler, entity tag.
+A request passes: count, fault, caller, limits, handler, entity tag, latency.
 """
 
 import asyncio
 import contextlib
 import inspect
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -27,7 +28,8 @@ from ipai_kit.sandbox.faults import (
     retyped,
 )
 from ipai_kit.sandbox.limits import Limit
-from ipai_kit.sandbox.replies import CutResponse, Refused, Reply, as_reply, entity_tag
+from ipai_kit.sandbox.paging import Page
+from ipai_kit.sandbox.replies import CutResponse, Refused, Reply, entity_tag
 from ipai_kit.sandbox.statistics import Statistics
 
 Handler = Callable[[Request], Any]
@@ -37,6 +39,7 @@ _NO_REPLY = 0
 _OK = 200
 _NOT_MODIFIED = 304
 _CHUNK_BYTES = 65_536
+_logger = logging.getLogger("ipai.sandbox")
 
 
 class World(Protocol):
@@ -157,45 +160,57 @@ class Sandbox:
     async def _spoiled(self, handler: Handler, request: Request, *, public: bool) -> Response:
         """The reply, with the fault that is waiting for this request."""
         fault = self.faults.next(request)
-        latency = self.latency_seconds
-        if fault:
-            self.statistics.faults[fault.kind] += 1
-            latency += fault.seconds if fault.kind == "latency" else 0.0
-        if latency:
-            await asyncio.sleep(latency)
-        if fault and fault.kind == "timeout":
+        if fault is None:
+            return await self._admitted(handler, request, self.latency_seconds, public=public)
+        self.statistics.faults[fault.kind] += 1
+        if fault.kind == "timeout":
             return await _hang(request, fault.seconds)
-        if fault and fault.kind == "status":
+        if fault.kind == "status":
+            await asyncio.sleep(self.latency_seconds)
             body = {"message": f"Fault {fault.status}"} if fault.body is None else fault.body
             return _response(Reply(body, fault.status, fault.headers))
-        response = await self._admitted(handler, request, public=public)
-        return _damaged(response, fault) if fault else response
+        latency = self.latency_seconds + (fault.seconds if fault.kind == "latency" else 0.0)
+        return _damaged(await self._admitted(handler, request, latency, public=public), fault)
 
-    async def _admitted(self, handler: Handler, request: Request, *, public: bool) -> Response:
-        """Knows the caller and keeps the limits; a refusal anywhere is the reply."""
+    async def _admitted(
+        self, handler: Handler, request: Request, latency: float, *, public: bool
+    ) -> Response:
+        """Knows the caller and keeps the limits, which count the request until it has its reply."""
         headers: dict[str, str] = {}
         admitted: list[Limit] = []
         caller = ""
-        reply = Reply()
         try:
             if not public:
                 caller = self.auth(request)
-                for limit in self.limits:
-                    verdict = limit.admit(caller)
-                    headers |= verdict.headers
-                    if verdict.rejection:
-                        return _response(verdict.rejection, headers)
-                    admitted.append(limit)
-            result = handler(request)
-            reply = as_reply(await result if inspect.isawaitable(result) else result)
-            if self._etags and request.method == "GET" and reply.status == _OK:
-                reply = _revalidated(request, reply)
+                self._admit(caller, admitted, headers)
+            reply = await self._handled(handler, request)
         except Refused as refusal:
             reply = refusal.reply
-        finally:
-            for limit in admitted:
-                limit.release(caller, refund=reply.status == _NOT_MODIFIED)
+        if latency:
+            await asyncio.sleep(latency)
+        for limit in admitted:
+            headers |= limit.release(caller, refund=reply.status == _NOT_MODIFIED)
         return _response(reply, headers)
+
+    def _admit(self, caller: str, admitted: list[Limit], headers: dict[str, str]) -> None:
+        for limit in self.limits:
+            verdict = limit.admit(caller)
+            headers |= verdict.headers
+            if verdict.rejection:
+                raise Refused.with_reply(verdict.rejection)
+            admitted.append(limit)
+
+    async def _handled(self, handler: Handler, request: Request) -> Reply:
+        try:
+            result = handler(request)
+            reply = _as_reply(await result if inspect.isawaitable(result) else result)
+        except Refused:
+            raise
+        except Exception as error:  # noqa: BLE001 -- the edge of foreign code: a tap's handler
+            return _failure(error, f"{request.method} {request.url.path}")
+        if self._etags and request.method == "GET" and reply.status == _OK:
+            return _revalidated(request, reply)
+        return reply
 
     async def _show_config(self, request: Request) -> Response:
         return JSONResponse(self.config_for(f"{request.url.scheme}://{request.url.netloc}"))
@@ -262,6 +277,23 @@ async def _oracle_lines(oracle: _Oracle) -> AsyncIterator[bytes]:
             yield bytes(chunk)
             chunk.clear()
     yield bytes(chunk) + b"\n]\n"
+
+
+def _as_reply(result: Any) -> Reply:
+    """Whatever a handler returned: pages and plain values are JSON with status 200."""
+    if isinstance(result, Reply):
+        return result
+    if isinstance(result, Page):
+        return Reply(result.items, headers=result.headers)
+    return Reply(result)
+
+
+def _failure(error: Exception, route: str) -> Reply:
+    """A mistake in a tap's stand-in: say so in the log and to the caller."""
+    message = "stand-in failed in %s"
+    _logger.error(message, route, exc_info=error)
+    text = f"The stand-in failed with {type(error).__name__}. Its log has the traceback."
+    return Reply({"message": text}, 500)
 
 
 def _response(reply: Reply, headers: Mapping[str, str] | None = None) -> Response:

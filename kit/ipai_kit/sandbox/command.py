@@ -15,6 +15,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
+from ipai_kit.logs import configure_logs
 from ipai_kit.sandbox.faults import FaultError, parse_fault
 from ipai_kit.sandbox.server import address, listening_socket, serve
 
@@ -115,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(json.dumps(ready) + "\n")
         sys.stdout.flush()
 
+    configure_logs(source=given.source)
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # callers that hang up are no news
     serve(app, listener, announce, stop_with_parent=given.exit_with_parent)
     return 0

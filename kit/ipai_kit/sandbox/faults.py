@@ -131,8 +131,11 @@ class FaultQueue:
 
 
 def broken_json(content: bytes) -> bytes:
-    """A body that stops in the middle of a value, with a length that says it is whole."""
-    return content[: max(1, len(content) * 2 // 3)].rstrip(b"}]") + b'"'
+    """A body that stops in the middle, with a length that says it is whole.
+
+    The control character at its end is valid nowhere in JSON, wherever the cut fell.
+    """
+    return content[: max(1, len(content) * 2 // 3)] + b"\x01"
 
 
 def retyped(content: bytes, field: str, to: JsonType) -> bytes:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The limits an API sets: a quota per window, bursts, requests at the same time."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -26,8 +27,8 @@ class Limit(Protocol):
     def admit(self, caller: str) -> Verdict:
         """Count a request, or refuse it."""
 
-    def release(self, caller: str, *, refund: bool) -> None:
-        """The request has ended; ``refund`` when it does not count (a 304)."""
+    def release(self, caller: str, *, refund: bool) -> Mapping[str, str]:
+        """The request has ended; ``refund`` when it does not count (a 304). Gives new headers."""
 
     def reset(self) -> None:
         """Forget everything counted."""
@@ -75,21 +76,23 @@ class WindowQuota:
         now = self._clock()
         end, used = self._windows.get(caller, (0.0, 0))
         if now >= end:
-            end, used = now + self.window_seconds, 0
+            end, used = math.ceil(now + self.window_seconds), 0
         refused = used >= self.limit
         self._windows[caller] = (end, used if refused else used + 1)
         headers = self._headers(end, used if refused else used + 1, now)
         if not refused:
             return Verdict(headers)
         if self._retry_after:
-            headers["retry-after"] = str(max(1, -int(now - end)))
+            headers["retry-after"] = str(max(1, math.ceil(end - now)))
         return Verdict(headers, Reply(self._body, self._status, headers))
 
-    def release(self, caller: str, *, refund: bool) -> None:
+    def release(self, caller: str, *, refund: bool) -> Mapping[str, str]:
         """Give the request back when it does not count."""
-        if refund and caller in self._windows:
-            end, used = self._windows[caller]
-            self._windows[caller] = (end, max(0, used - 1))
+        if not refund or caller not in self._windows:
+            return {}
+        end, used = self._windows[caller]
+        self._windows[caller] = (end, max(0, used - 1))
+        return self._headers(end, max(0, used - 1), self._clock())
 
     def reset(self) -> None:
         """Open new windows."""
@@ -146,8 +149,9 @@ class BurstLimit:
         arrivals.append(now)
         return Verdict()
 
-    def release(self, caller: str, *, refund: bool) -> None:
+    def release(self, caller: str, *, refund: bool) -> Mapping[str, str]:  # noqa: ARG002
         """A burst is counted at its start: nothing to give back."""
+        return {}
 
     def reset(self) -> None:
         """Forget the arrivals."""
@@ -174,9 +178,10 @@ class ConcurrencyLimit:
         self._running[caller] = running + 1
         return Verdict()
 
-    def release(self, caller: str, *, refund: bool) -> None:  # noqa: ARG002 -- part of the protocol
+    def release(self, caller: str, *, refund: bool) -> Mapping[str, str]:  # noqa: ARG002
         """The request is no longer running."""
         self._running[caller] = max(0, self._running.get(caller, 0) - 1)
+        return {}
 
     def reset(self) -> None:
         """Forget what is running."""

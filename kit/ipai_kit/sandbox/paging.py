@@ -10,6 +10,8 @@ from typing import Any
 
 from starlette.requests import Request
 
+from ipai_kit.sandbox.replies import Refused
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -104,7 +106,7 @@ def cursor_token(
     *,
     token_param: str = "page_token",  # noqa: S107 -- the name of a parameter
 ) -> Page:
-    """Slices by an opaque token; ``next`` is the next one. ValueError when it is not ours."""
+    """Slices by an opaque token; ``next`` is the next one. A foreign token is refused with 400."""
     limit = (size or PageSize("page_size")).of(request)
     start = _token_offset(request.query_params.get(token_param, ""))
     end = start + limit
@@ -135,11 +137,9 @@ def _token_offset(token: str) -> int:
         mark, _, number = base64.urlsafe_b64decode(token).decode("ascii").partition(":")
         if mark == "at":
             return int(number)
-    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
-        message = f"Page token {token!r} was not issued here. Start without one."
-        raise ValueError(message) from error
-    message = f"Page token {token!r} was not issued here. Start without one."
-    raise ValueError(message)
+    except (binascii.Error, ValueError):
+        pass
+    raise Refused(400, f"Page token {token!r} was not issued here. Start without one.")
 
 
 def _address(request: Request, changed: Mapping[str, object], path: str | None) -> str:

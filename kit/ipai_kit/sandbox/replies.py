@@ -10,8 +10,6 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ipai_kit.sandbox.paging import Page
-
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -44,14 +42,12 @@ class Refused(Exception):  # noqa: N818 -- a reply that travels as an exception,
         super().__init__(message)
         self.reply = Reply({"message": message} if body is None else body, status, headers or {})
 
-
-def as_reply(result: Any) -> Reply:
-    """Whatever a handler returned, as a reply: pages and plain values are JSON with status 200."""
-    if isinstance(result, Reply):
-        return result
-    if isinstance(result, Page):
-        return Reply(result.items, headers=result.headers)
-    return Reply(result)
+    @classmethod
+    def with_reply(cls, reply: Reply) -> "Refused":
+        """Answer with a reply that exists already."""
+        refused = cls(reply.status)
+        refused.reply = reply
+        return refused
 
 
 def entity_tag(content: bytes) -> str:

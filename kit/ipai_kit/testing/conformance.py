@@ -5,6 +5,7 @@ def test_keeps_the_rules_of_every_connector():
     assert connector_conformance(TapJira) == []
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -176,13 +177,23 @@ def _landed(
             "keys", f"has {message['key_properties']}; the stand-in says {list(key)}.", name
         )
     yield from _same_records(name, key, records, truth)
-    validator = jsonschema.Draft7Validator(message["schema"])
-    invalid = (next(validator.iter_errors(record), None) for record in records)
-    for error in list(filter(None, invalid))[:_SHOWN]:
+    for error in itertools.islice(_invalid(message["schema"], records), _SHOWN):
         yield _Broken(
             "schema", f"does not fit a record at {error.json_path}: {error.message[:200]}", name
         )
     yield from _quality(declared, records)
+
+
+def _invalid(
+    schema: dict[str, Any], records: list[dict[str, Any]]
+) -> Iterator[jsonschema.ValidationError]:
+    """The first error of each record that does not fit."""
+    validator = jsonschema.Draft7Validator(schema)
+    try:
+        for record in records:
+            yield from itertools.islice(validator.iter_errors(record), 1)
+    except jsonschema.exceptions.UnknownType:
+        return  # the schema is wrong, which is a problem of its own
 
 
 def _same_records(
