@@ -13,7 +13,7 @@ from google.auth.transport import Request, Response
 from google.oauth2.service_account import Credentials
 from requests import PreparedRequest
 
-from ipai_kit.exceptions import ConfigurationError, CredentialsError
+from ipai_kit.exceptions import ConfigurationError, CredentialsError, TryAgainLaterError
 from ipai_kit.logs import protect
 from ipai_kit.rest.calls import Call, Reply
 from ipai_kit.rest.transport import Transport
@@ -63,6 +63,9 @@ class ServiceAccountAuth:
         try:
             self._credentials.refresh(self._request)
         except GoogleAuthError as error:
+            if isinstance(error, TransportError) or error.retryable:
+                message = f"Google issues no token now: {str(error)[:200]}."
+                raise TryAgainLaterError(message, next_step="Run again later.") from error
             message = f"Google refuses the service account: {str(error)[:200]}."
             raise CredentialsError(
                 message, next_step="Check that the key was not revoked and the clock is right."

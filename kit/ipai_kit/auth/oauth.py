@@ -7,7 +7,7 @@ import base64
 import hashlib
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlencode
 
@@ -34,11 +34,12 @@ class _Issued(msgspec.Struct):
 class OAuthClient:
     """Who we are at the token endpoint."""
 
-    client: Client  # without authentication of its own
+    client: Client  # without authentication of its own; its transport must allow the address
     token_url: str
     client_id: str
     client_secret: str | None = field(default=None, repr=False)
     secret_in_header: bool = False
+    now: Callable[[], float] = time.time
 
     def ask(self, form: Mapping[str, str], last: Token | None = None) -> Token:
         """Ask for a token; the old refresh token stays good where none is sent back."""
@@ -50,7 +51,7 @@ class OAuthClient:
         elif self.client_secret:
             fields["client_secret"] = self.client_secret
         call = Call(self.token_url, "POST", headers=headers, data=urlencode(fields).encode())
-        asked_at = time.time()
+        asked_at = self.now()
         issued = self.client.fetch(call, _read_issued, _classify)
         return Token(
             issued.access_token,

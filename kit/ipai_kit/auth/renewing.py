@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from requests import PreparedRequest
@@ -65,20 +66,23 @@ class RenewingAuth:
 
     def _current(self) -> Token:
         with self._lock:
-            if self._token is None or self._ends_soon(self._token):
+            if self._token is None or self._token.due(self._now()):
                 self._token = self._renewed(None)
             return self._token
-
-    def _ends_soon(self, token: Token) -> bool:
-        """Renew early, but a token of short life not more than once."""
-        return token.ends_before(self._now() + self._margin)
 
     def _renewed(self, refused: str | None) -> Token:
         with self._store.exclusive():
             last = self._store.load()
-            if last and last.access_token not in ("", refused) and not self._ends_soon(last):
+            if last and last.access_token != refused and not last.due(self._now()):
                 return last  # another thread or process was first
             token = self._grant(last)
+            token = replace(token, renew_at=self._renewal(token))
             protect(token.access_token, token.refresh_token)
             self._store.save(token)
             return token
+
+    def _renewal(self, token: Token) -> float | None:
+        """Return when to renew: well before the end, but not at once for a token of short life."""
+        if token.expires_at is None:
+            return None
+        return token.expires_at - min(self._margin, (token.expires_at - self._now()) / 4)

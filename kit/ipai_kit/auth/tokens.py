@@ -24,15 +24,19 @@ __all__ = ["FileTokenStore", "MemoryTokenStore", "Token", "TokenStore"]
 
 @dataclass(frozen=True)
 class Token:
-    """What the source issued; `expires_at` in seconds since 1970, None when it never ends."""
+    """What the source issued; times in seconds since 1970, None when it never ends.
+
+    An empty access token stands for a connection that has only its refresh token yet.
+    """
 
     access_token: str = field(repr=False)
     expires_at: float | None = None
     refresh_token: str | None = field(default=None, repr=False)
+    renew_at: float | None = None
 
-    def ends_before(self, moment: float) -> bool:
-        """Say whether the token is of no use at that moment."""
-        return self.expires_at is not None and self.expires_at <= moment
+    def due(self, now: float) -> bool:
+        """Say whether it is time for a new token."""
+        return not self.access_token or (self.renew_at is not None and self.renew_at <= now)
 
 
 class TokenStore(Protocol):
