@@ -55,6 +55,10 @@ class Labels(RestStream):
     primary_keys = ("id",)
     schema = {"type": "object", "properties": {"id": {"type": "integer"}}}
 
+def show(text):
+    import sys
+    print(text, file=sys.stderr)
+
 class TapCase(ConnectorTap):
     stream_types = (Items, Labels)
     def authenticator(self):
@@ -215,8 +219,7 @@ def test_a_tap_that_keeps_the_rules_has_no_problem(make_tap):
         (
             (
                 "def authenticator(self):",
-                "def authenticator(self):\n"
-                "        import sys; print(self.config['access_token'], file=sys.stderr)",
+                "def authenticator(self):\n        show(self.config['access_token'])",
             ),
             "secrets: a secret setting shows up in the log.",
         ),
@@ -278,6 +281,7 @@ def test_a_run_sorts_what_the_tap_says(make_tap):
     assert run.schemas["items"]["key_properties"] == ["id"]
     assert "items" in run.state["bookmarks"]
     assert any(event.get("event") == "progress" for event in run.events)
+    assert all("ts" in event for event in run.events if "logger" in event)
     assert run.exit_code == 0
 
 

@@ -4,10 +4,13 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
+import sys
 import tempfile
+import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from singer_sdk import Tap
+
+from ipai_kit.logs import configure_logs
 
 _TIMEOUT_SECONDS = 300
 _DISCOVERABLE = "discoverable"
@@ -111,14 +116,18 @@ def _run_class(
 ) -> TapRun:
     output, errors = io.BytesIO(), io.StringIO()
     stdout = io.TextIOWrapper(output, encoding="utf-8", write_through=True)
-    with _kept_signal_handlers(), contextlib.redirect_stdout(stdout):
-        with contextlib.redirect_stderr(errors):
-            tap(
-                config=dict(config),
-                state=None if state is None else dict(state),
-                catalog=None if catalog is None else dict(catalog),
-            ).sync_all()
-        stdout.flush()
+    with (
+        _kept_signal_handlers(),
+        _own_logs(),
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(errors),
+    ):
+        tap(
+            config=dict(config),
+            state=None if state is None else dict(state),
+            catalog=None if catalog is None else dict(catalog),
+        ).sync_all()
+    stdout.flush()
     return TapRun(output.getvalue().splitlines(), errors.getvalue())
 
 
@@ -132,6 +141,20 @@ def _kept_signal_handlers() -> Iterator[None]:
         with contextlib.suppress(ValueError):  # not in the main thread: nothing was changed
             for number, handler in kept.items():
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _own_logs() -> Iterator[None]:
+    """Log as on the command line, and give the logs of this process back afterwards."""
+    root = logging.getLogger()
+    kept = list(root.handlers), root.level, sys.excepthook, threading.excepthook
+    try:
+        configure_logs()
+        yield
+    finally:
+        root.handlers[:], level, sys.excepthook, threading.excepthook = kept
+        root.setLevel(level)
+        logging.captureWarnings(capture=False)
 
 
 def _run_command(

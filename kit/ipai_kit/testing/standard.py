@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """singer-sdk's standard tests of a tap, against its own stand-in.
 
-    class TestStandard(standard_tap_tests(TapJira)):
-        pass
+class TestStandard(standard_tap_tests(TapJira)):
+    pass
 """
 
 from collections.abc import Iterator
