@@ -174,6 +174,11 @@ class ConnectorTap(Tap):
         return Client(self.transport, Quota(Limits(), self.waiting), waiting=self.waiting)
 
     @cached_property
+    def progress(self) -> Progress:
+        """What the run tells about itself."""
+        return Progress(self.client.requests, self.quota)
+
+    @cached_property
     def run(self) -> Run:
         """The machinery that reads one request after the other; for dry runs."""
         return self._new_run(Fetcher(self.waiting))
@@ -184,7 +189,7 @@ class ConnectorTap(Tap):
             cast("FastWriter", self.message_writer),
             cast("dict[str, Any]", self.state),
             config=self.config,
-            progress=Progress(self.client.requests, self.quota),
+            progress=self.progress,
             state_interval=self.state_interval,
         )
 

@@ -79,6 +79,7 @@ class Client:
         self.transport = transport
         self.quota = quota
         self._auth = auth
+        self._budgets = auth if isinstance(auth, SharedBudget) else None
         self._policy = policy or RetryPolicy()
         self._waiting = waiting or Waiting()
         self._random = randomness or random.Random()  # noqa: S311 - jitter, not a secret
@@ -108,8 +109,8 @@ class Client:
         except TransportError as error:
             return Verdict(Action.RETRY, f"No reply came ({error}).")
         remaining, reset = quota_left(attempt.reply)
-        if isinstance(self._auth, SharedBudget) and attempt.signed is not None:
-            remaining, reset = self._auth.note(attempt.signed, remaining, reset)
+        if self._budgets and attempt.signed is not None:
+            remaining, reset = self._budgets.note(attempt.signed, remaining, reset)
         self.quota.observe(remaining, reset, attempt.call.bucket)
         return classify(attempt.reply)
 
@@ -144,8 +145,8 @@ class Client:
         wait = verdict.wait
         if wait is None:
             wait = self._policy.limit_wait(attempt.limits, self._random)
-        if isinstance(self._auth, SharedBudget) and attempt.signed is not None:
-            wait = self._auth.exhausted(attempt.signed, wait)
+        if self._budgets and attempt.signed is not None:
+            wait = self._budgets.exhausted(attempt.signed, wait)
         self._refuse_long_wait(attempt, verdict, wait)
         attempt.waited += wait
         self.quota.pause(wait, verdict.bucket or attempt.call.bucket)

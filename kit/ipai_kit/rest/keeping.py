@@ -109,15 +109,21 @@ class Keeper:
 
     def note(self, piece: Slice, rows: Iterable[Row]) -> None:
         """Remember the latest cursor, and which records stand at it."""
-        cursor, keeps_boundary = piece.stream.reader.cursor, not piece.stream.reader.children
+        order = piece.stream.reader.cursor.order
+        latest = None if piece.latest is None else order(piece.latest)
+        at_latest: list[Row] = []
         for row in rows:
-            latest = cursor.later(piece.latest, row.cursor)
-            if latest != piece.latest:
-                piece.latest, piece.boundary = latest, []
-            if keeps_boundary and row.cursor == latest and piece.boundary is not None:
-                piece.boundary.append(_digest(row))
-                if len(piece.boundary) > _MOST_AT_BOUNDARY:
-                    piece.boundary = None
+            if row.cursor is None:
+                continue
+            place = order(row.cursor)
+            if latest is None or place > latest:
+                latest, piece.latest, piece.boundary, at_latest = place, row.cursor, [], [row]
+            elif place == latest:
+                at_latest.append(row)
+        if piece.boundary is not None and not piece.stream.reader.children:
+            piece.boundary += [_digest(row) for row in at_latest]
+            if len(piece.boundary) > _MOST_AT_BOUNDARY:
+                piece.boundary = None
 
     # -- when it is complete ----------------------------------------------------------------
 

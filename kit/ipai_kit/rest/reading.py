@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from singer_sdk import Stream
@@ -61,15 +61,11 @@ class PageReader:
         return page
 
     def _rows(self, reply: Reply, context: Mapping[str, Any]) -> list[Row]:
-        stream, key, value = self._stream, self.key, self._probe.value
+        stream = self._stream
         path = stream.records_path_for(context)
         if not self.as_dicts:
             raws = slice_records(reply, path, stream.records_optional)
-            probed = self._probe.read(raws)
-            return [
-                Row(raw, value(one, key) if key else None, one)
-                for raw, one in zip(raws, probed, strict=True)
-            ]
+            return self._with_cursors(raws, self._probe.read(raws))
         records = []
         extra = stream.context_values(context)
         for record in decode_records(reply, path, stream.records_optional):
@@ -77,7 +73,13 @@ class PageReader:
             processed = stream.post_process(record, context)
             if processed is not None:
                 records.append(processed)
-        return [Row(one, value(one, key) if key else None, one) for one in records]
+        return self._with_cursors(records, records)
+
+    def _with_cursors(self, records: Sequence[Any], probed: Sequence[Any]) -> list[Row]:
+        if self.key is None:
+            return [Row(one, None, seen) for one, seen in zip(records, probed, strict=True)]
+        cursor = self._probe.getter(self.key, self.as_dicts)
+        return [Row(one, cursor(seen), seen) for one, seen in zip(records, probed, strict=True)]
 
     def _new_rows(self, rows: list[Row], piece: Slice, page: Page) -> list[Row]:
         """Drop what lies before the start, where the source does not do so itself."""

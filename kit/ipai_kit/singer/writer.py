@@ -101,7 +101,8 @@ class FastWriter(GenericSingerWriter[bytes, Message]):
     ) -> None:
         """Write records that are Python values."""
         lines = [_RecordLine(stream, record, extracted_at, version) for record in records]
-        self.write_lines(_encoder.encode_lines(lines))
+        if lines:
+            self.write_lines(_encoder.encode_lines(lines))
 
     def flush(self) -> None:
         """Hand everything to the reader of standard output."""
