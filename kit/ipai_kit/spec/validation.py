@@ -15,9 +15,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-from jsonschema.exceptions import ValidationError
-
 from ipai_kit.spec.model import ConnectorSpec, build_spec
 from ipai_kit.spec.rules import broken_rules
 from ipai_kit.spec.yaml_source import SpecProblem, YamlSource, pointer_to, read_yaml
@@ -90,17 +87,18 @@ def _schema() -> dict[str, Any]:
 
 @functools.cache
 def _validator() -> Any:
+    import jsonschema  # a fifth of a second that commands without a spec need not wait
+
+    def whole_pattern(
+        _validator: Any, pattern: str, instance: Any, _schema: Any
+    ) -> Iterator[jsonschema.ValidationError]:
+        """As ECMAScript does it: ``$`` is the end of the text, not a line break before it."""
+        if isinstance(instance, str) and not re.search(pattern.replace("$", r"\Z"), instance):
+            yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+
     extend: Any = jsonschema.validators.extend
-    strict = extend(jsonschema.Draft202012Validator, {"pattern": _whole_pattern})
+    strict = extend(jsonschema.Draft202012Validator, {"pattern": whole_pattern})
     return strict(_schema(), format_checker=jsonschema.FormatChecker(["date"]))
-
-
-def _whole_pattern(
-    _validator: Any, pattern: str, instance: Any, _schema: Any
-) -> Iterator[ValidationError]:
-    """As ECMAScript does it: ``$`` is the end of the text, not a line break before it."""
-    if isinstance(instance, str) and not re.search(pattern.replace("$", r"\Z"), instance):
-        yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
 @dataclass(frozen=True, slots=True)
