@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -68,9 +69,9 @@ def land(config: Mapping[str, Any], stream: IO[str] | IO[bytes]) -> int:
     stop = StopSignal()
     stop.install()
     try:
-        run = TargetRun(read_settings(config, os.environ), stop)
-        run.read(open_source(stream, stop.wake_descriptor))
-        run.finish()
+        with closing(stop), closing(TargetRun(read_settings(config, os.environ), stop)) as run:
+            run.read(open_source(stream, stop.wake_descriptor))
+            run.finish()
     except ConnectorError as error:
         return report(error)
     except Exception as error:  # noqa: BLE001 - the edge of the process

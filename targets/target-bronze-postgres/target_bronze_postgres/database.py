@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 import psycopg
 
 from ipai_kit.bronze import StreamPlan
+from ipai_kit.exceptions import ConnectorError
 from target_bronze_postgres.batch import FlushBatch, StreamReport
 from target_bronze_postgres.binary import (
     BigintArray,
@@ -63,7 +64,11 @@ class Database:
 
     def open(self) -> None:
         """Connect, so that wrong settings show before anything is read."""
-        self._persist(self._connected)
+        try:
+            self._persist(self._connected)
+        except ConnectorError:
+            self.close()
+            raise
 
     def commit(self, batch: FlushBatch) -> list[StreamReport]:
         """Commit a batch, again while the database is away, and without unstorable records."""

@@ -30,7 +30,7 @@ _REFUSED: Final = re.compile(
 )
 _MISPLACED: Final = re.compile(
     r"could not translate host name|failed to resolve host|name or service not known"
-    r"|database \".*\" does not exist|no such database|invalid port number|invalid sslmode"
+    r"|database \".*\" does not exist|no such database|invalid [a-z ]*value|invalid port"
     r"|does not support SSL|certificate verify failed|root certificate file",
     re.IGNORECASE,
 )

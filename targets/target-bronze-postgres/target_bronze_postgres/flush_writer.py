@@ -44,13 +44,12 @@ class FlushWriter:
             self._raise_error()
 
     def close(self) -> None:
-        """Wait for the last batch and end the thread."""
+        """Wait for the last batch and end the thread; an error of it has been raised before."""
         with self._changed:
             self._changed.wait_for(lambda: self._batch is None)
             self._is_closing = True
             self._changed.notify_all()
         self._thread.join()
-        self._raise_error()
 
     def _raise_error(self) -> None:
         if self._error is not None:

@@ -37,7 +37,7 @@ class TargetRun:
             self._read_all(source)
         except (InputError, StoppedError):
             self.intake.flush()
-            self._close()
+            self._writer.wait()
             raise
 
     def finish(self) -> None:
@@ -45,9 +45,13 @@ class TargetRun:
         self.intake.finish(is_complete=True)
         self._writer.wait()
         self._database.analyze()
-        self._close()
         self.intake.check_limit(self._quarantined)
         self.intake.check_keys()
+
+    def close(self) -> None:
+        """End the writer and hang up."""
+        self._writer.close()
+        self._database.close()
 
     def _read_all(self, source: ByteSource) -> None:
         lines, decoder = LineBlocks(), MessageDecoder()
@@ -86,9 +90,3 @@ class TargetRun:
         if batch.state is not None and batch.state != self._last_state:
             hand_on_state(batch.state)
             self._last_state = batch.state
-
-    def _close(self) -> None:
-        try:
-            self._writer.close()
-        finally:
-            self._database.close()

@@ -32,7 +32,7 @@ class StopSignal:
 
     def wake(self) -> None:
         """Interrupt the wait for input; safe from signal handlers and threads."""
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):  # full: it is awake already; closed: the run is over
             os.write(self._wake_writer, b"!")
 
     def close(self) -> None:

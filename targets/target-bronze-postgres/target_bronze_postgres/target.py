@@ -21,7 +21,7 @@ from singer_sdk.plugin_base import _ConfigInput
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from singer_sdk.target_base import Target
 
-from ipai_kit.exceptions import ConfigurationError
+from ipai_kit.exceptions import ConfigurationError, ConnectorError
 from ipai_kit.singer.reader import open_source
 from target_bronze_postgres.command import land, report
 from target_bronze_postgres.exceptions import MissingKeyError, RecordBeforeSchemaError
@@ -103,13 +103,18 @@ class TargetBronzePostgres(Target):
             self._run.finish()
         except MissingKeyError as error:
             raise MissingKeyPropertiesError(str(error)) from error
+        finally:
+            self._run.close()
 
     def _take_input(self, stream: IO[str]) -> Counter[str]:
         self._run = TargetRun(read_settings(self.config, os.environ), self._stop)
         try:
             self._run.read(open_source(stream, self._stop.wake_descriptor))
-        except RecordBeforeSchemaError as error:
-            raise RecordsWithoutSchemaException(str(error)) from error
+        except ConnectorError as error:
+            self._run.close()
+            if isinstance(error, RecordBeforeSchemaError):
+                raise RecordsWithoutSchemaException(str(error)) from error
+            raise
         return self._run.intake.counts
 
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
