@@ -131,6 +131,13 @@ def test_tokens_of_a_vendors_shape_are_masked_though_unknown(token):
     assert Redactor().text(json.dumps({"a": token})) == json.dumps({"a": MASK})
 
 
+def test_a_private_key_without_an_end_hides_no_later_lines():
+    begin = "-----BEGIN " + "PRIVATE KEY-----"
+
+    assert Redactor().text(f'x {begin}\nMIIE+/=\nabcd\n{{"next": 1}}\n') == 'x ***\n{"next": 1}\n'
+    assert Redactor().text(f'"{begin}\\nMIIE\\nab"') == '"***"'
+
+
 @pytest.mark.parametrize(
     ("text", "masked"),
     [

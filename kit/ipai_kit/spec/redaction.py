@@ -61,7 +61,8 @@ _SHAPES: Final = (
     _shape(
         "private key",
         "-----BEGIN ",
-        rf"{_KEY}[\s\S]*?(?:-----END {_KEY}|\Z)",
+        # to its end; where that is missing, as far as it looks like a key
+        rf"{_KEY}(?:[\s\S]{{0,16384}}?-----END {_KEY}|(?:\s*(?:[A-Za-z0-9+/=]+|\\+[nr]))*)",
     ),
 )
 _URL_PASSWORD = re.compile(r"(://[^\s/:@\"']*:)[^\s/@\"']+(?=@)")
