@@ -40,7 +40,7 @@ parser.add_argument("--discover", action="store_true")
 given = parser.parse_args()
 config = json.load(open(given.config))
 if given.discover:
-    print(json.dumps({"streams": [{"stream": s, "tap_stream_id": s} for s in ("issues", "labels")]}))
+    print(json.dumps({"streams": [{"stream": s} for s in ("issues", "labels")]}))
     sys.exit(0)
 state = json.load(open(given.state))
 start = state.get("bookmarks", {}).get("issues", {}).get("replication_key_value", 0)
@@ -66,8 +66,8 @@ for line in sys.stdin:
     if message["type"] == "RECORD":
         rows += 1
     elif message["type"] == "STATE":
-        print(json.dumps({"event": "flushed", "level": "debug", "stream": "issues", "received": rows,
-                          "inserted": rows}), file=sys.stderr, flush=True)
+        flushed = {"event": "flushed", "stream": "issues", "received": rows, "inserted": rows}
+        print(json.dumps(flushed), file=sys.stderr, flush=True)
         rows = 0
         print(json.dumps(message["value"]), flush=True)
 """
@@ -198,7 +198,8 @@ def test_a_full_refresh_starts_from_nothing_and_says_so_to_the_tap(bench):
 
 def test_only_the_named_streams_are_selected_for_the_tap(bench):
     bench.tap(
-        "chosen = [s['stream'] for s in json.load(open(given.catalog))['streams'] if s['selected']]\n"
+        "catalog = json.load(open(given.catalog))\n"
+        "chosen = [entry['stream'] for entry in catalog['streams'] if entry['selected']]\n"
         "log(event='chosen ' + ' '.join(chosen))" + READ_THREE
     )
     result = bench.run(streams=["labels"])
@@ -360,7 +361,8 @@ def test_a_broken_connection_is_opened_again_and_nothing_is_lost(bench, connecti
         )
 
     bench.tap(
-        "record(1)\nbookmark(1)\ntime.sleep(1.5)\nlog(event='after the cut')\nrecord(2)\nbookmark(2)"
+        "record(1)\nbookmark(1)\ntime.sleep(1.5)\n"
+        "log(event='after the cut')\nrecord(2)\nbookmark(2)"
     )
     result = bench.run(observer=Canceller(cut))
 

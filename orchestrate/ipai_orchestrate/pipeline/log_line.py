@@ -21,6 +21,8 @@ LEVELS = {
     "critical": "critical",
     "fatal": "critical",
 }
+# Events that are counted: as log lines they interest only who looks for the details.
+FIGURES = {"progress", "flushed"}
 _LEVEL_WORD = re.compile(r"\b(DEBUG|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL)\b")
 _TRACEBACK = "Traceback (most recent call last):"
 _CONTINUES = re.compile(r"\s|During handling|The above exception")
@@ -82,6 +84,8 @@ def parse_line(source: Speaker, text: str) -> LogLine:
 def _structured(source: Speaker, record: dict[str, Any]) -> LogLine:
     message = next((record.pop(key) for key in _MESSAGE_KEYS if key in record), "")
     level = LEVELS.get(str(record.pop("level", "info")).lower(), "info")
+    if message in FIGURES:
+        level = "debug"
     stream = record.pop("stream", None)
     at = _time(next((record.pop(key) for key in _TIME_KEYS if key in record), None))
     stream = stream if isinstance(stream, str) else None

@@ -267,6 +267,8 @@ class _Job:
 
     def _hear_dbt(self, event: DbtEvent) -> None:
         level = {"warn": "warning"}.get(event.level, event.level)
+        if event.status in {"started", "pass"}:
+            level = "debug"
         fields = {"node": event.node, "status": event.status} if event.node else {}
         self.hear(LogLine("dbt", self.redactor.text(event.message), level, fields=fields))
         if self._wish() != "go_on":

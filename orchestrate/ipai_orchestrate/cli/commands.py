@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tree of commands; each is loaded when it is asked for, so that `ipai --help` is quick."""
+
+import importlib
+
+import click
+
+from ipai_orchestrate.cli.failure import Door
+
+_WHERE = {
+    "cancel": "runs",
+    "check": "source",
+    "connectors": "source",
+    "db": "db",
+    "demo": "demo",
+    "discover": "source",
+    "env": "env",
+    "instance": "instance",
+    "logs": "runs",
+    "new": "new",
+    "run": "run",
+    "runs": "runs",
+    "sandbox": "sandbox",
+    "spec": "spec",
+    "state": "state",
+}
+
+
+class LazyDoor(Door):
+    """Finds `ipai run` in `cli/run.py` and so on, when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands by name."""
+        del ctx
+        return sorted(_WHERE)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one command."""
+        del ctx
+        if cmd_name not in _WHERE:
+            return None
+        module = importlib.import_module(f"ipai_orchestrate.cli.{_WHERE[cmd_name]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+
+@click.group(
+    cls=LazyDoor,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with `ipai demo`. Every command has an example in its --help.",
+)
+@click.version_option(package_name="ipai-connectors", message="%(prog)s %(version)s")
+def main() -> None:
+    """Move data from its sources to Postgres, in layers: Bronze as delivered, Silver, Gold.
+
+    Without IPAI_DATABASE_URL everything happens in an embedded Postgres that starts and stops by
+    itself; with it, in the database it names. Exit codes: 0 done, 78 change a setting, 77 renew
+    credentials, 75 try again later, 65 records went to the dead letters, 70 our bug, 1 other.
+    """

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a command does when it fails: a sentence on standard error and an exit code with meaning."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+import psycopg
+
+from ipai_kit.spec import Redactor, SpecError
+from ipai_orchestrate.exceptions import OrchestrateError
+
+INTERRUPTED, OUR_BUG, TRY_AGAIN_LATER = 130, 70, 75
+# The database speaks to all its clients; here its functions have these names.
+_COMMANDS = {
+    "connector_list()": "`ipai instance list`",
+    "connector_runs_list()": "`ipai runs`",
+    "connector_state_versions(instance_id)": "`ipai state history INSTANCE`",
+    "set_instance_status(instance_id, status)": "`ipai instance set INSTANCE --status active`",
+}
+
+
+class Door(click.Group):
+    """A group of commands whose errors are told in words, never as a traceback."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line and end the process with its code."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, False, **extra)
+        try:
+            code = super().main(args, prog_name, complete_var, False, **extra)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except (KeyboardInterrupt, click.Abort):
+            _end("Stopped.", INTERRUPTED)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except Exception as error:  # noqa: BLE001 - the edge of the program
+            _end(*told(error))
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def told(error: Exception) -> tuple[str, int]:
+    """The words and the exit code for an error, without secrets."""
+    if os.environ.get("IPAI_DEBUG"):
+        click.echo(Redactor().text("".join(traceback.format_exception(error))), err=True)
+    text = Redactor().text(str(error).strip())
+    for function, command in _COMMANDS.items():
+        text = text.replace(function, command)
+    if isinstance(error, OrchestrateError | SpecError):
+        return text, error.exit_code
+    if isinstance(error, psycopg.OperationalError):
+        return f"The database cannot be reached: {text}", TRY_AGAIN_LATER
+    name = type(error).__name__
+    hint = "This is a bug: set IPAI_DEBUG=1 to see where it happened, and report it."
+    return f"{name}: {text}\n{hint}", OUR_BUG
+
+
+def _end(text: str, code: int) -> NoReturn:
+    click.secho(f"Error: {text}" if code != INTERRUPTED else text, err=True, fg="red")
+    sys.exit(code)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ipai new`: a connector to start from."""
+
+from pathlib import Path
+
+import click
+
+from ipai_kit.spec import DOMAINS
+from ipai_orchestrate.cli.output import console
+from ipai_orchestrate.scaffold import new_tap
+
+
+@click.group("new")
+def new_command() -> None:
+    r"""Write a new connector.
+
+    \b
+    Example:
+      ipai new tap jira
+    """
+
+
+@new_command.command()
+@click.argument("name")
+@click.option("--title", help="As people call the source; made from NAME otherwise.")
+@click.option("--domain", type=click.Choice(DOMAINS), default="core", show_default=True)
+@click.option(
+    "--root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(),
+    help="The repository, if not the current folder.",
+)
+def tap(name: str, title: str | None, domain: str, root: Path) -> None:
+    r"""Write the folder of a tap that works: spec, one stream, its stand-in, tests.
+
+    \b
+    Example:
+      ipai new tap jira --domain devops
+    """
+    made = new_tap(name, root, title=title, domain=domain)
+    out = console()
+    out.print(f"Wrote {made.folder}:")
+    for path in made.files:
+        out.print(f"  {path.relative_to(made.folder)}")
+    out.print("\nNext:")
+    out.print(
+        "  uv sync --all-packages --all-extras --all-groups   install it into this environment"
+    )
+    out.print(f"  pytest {made.folder}   see it pass")
+    out.print(f"  edit connector.yaml and streams.py, then: ipai spec validate {made.folder}")

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How commands answer: tables for people, JSON for machines."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+STATUS_STYLES = {
+    "succeeded": "green",
+    "active": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "paused": "yellow",
+    "running": "cyan",
+}
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for machines.")
+
+
+def console() -> Console:
+    """Where answers go."""
+    return Console(highlight=False)
+
+
+def error_console() -> Console:
+    """Where progress and explanations go."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Write one value as JSON; records as objects, a list of them as a list."""
+    click.echo(json.dumps(_plain(value), indent=2, default=str, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
+    """Write a table, or say in words that there is nothing in it."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*[_cell(value) for value in row])
+    if table.row_count:
+        console().print(table)
+    else:
+        console().print(empty)
+
+
+def answer(value: Any, as_json: bool, show: Callable[[], None]) -> None:
+    """Give the value to a machine or show it to a person."""
+    if as_json:
+        print_json(value)
+    else:
+        show()
+
+
+def ago(moment: datetime | None) -> str:
+    """A past moment as people say it."""
+    if moment is None:
+        return ""
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    for size, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {name} ago"
+    return f"{max(seconds, 0):.0f} s ago"
+
+
+def _cell(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return "" if value is None else "yes" if value else "no"
+    style = STATUS_STYLES.get(str(value))
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return f"[{style}]{text}[/]" if style else text.replace("[", r"\[")
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sets up instances of connectors: settings typed by the spec, checked, stored without secrets."""
+
+import json
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+
+from ipai_kit.spec import ConnectorSpec, InstalledConnector
+from ipai_orchestrate.catalog import executable, installed_connector
+from ipai_orchestrate.control_plane import ControlPlane, EnsuredInstance
+from ipai_orchestrate.exceptions import ConfigurationError, NotFoundError
+from ipai_orchestrate.pipeline.settings import REFERENCE, refuse_literal_secrets
+
+_FIND = """
+    select instance_id as id, source_type, env, schedule, status, config
+    from connectors.ipai_connector_config where instance_id = %s
+"""
+ABOUT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A connector set up once."""
+
+    id: str
+    source_type: str
+    env: str
+    schedule: str | None
+    status: str
+    config: dict[str, Any]
+
+
+def find_instance(connection: psycopg.Connection[Any], instance_id: str) -> Instance:
+    """The instance of that id."""
+    with connection.cursor(row_factory=class_row(Instance)) as cursor:
+        found = cursor.execute(_FIND, (instance_id,)).fetchone()
+    if found is None:
+        message = f"Instance {instance_id!r} does not exist."
+        raise NotFoundError(
+            message, hint="See `ipai instance list`, or add it: `ipai instance add`."
+        )
+    return found
+
+
+def save_instance(
+    plane: ControlPlane,
+    instance_id: str,
+    connector: InstalledConnector,
+    config: Mapping[str, Any],
+    *,
+    env: str = "dev",
+    schedule: str | None = None,
+) -> EnsuredInstance:
+    """Register the connector's spec as it is installed and store the instance on it."""
+    spec = connector.spec()
+    _refuse_unknown(connector, spec, config)
+    refuse_literal_secrets(spec, config)
+    definition = plane.register_definition(connector.spec_path.read_text(encoding="utf-8"), spec)
+    return plane.ensure_instance(instance_id, definition.id, config, env, schedule)
+
+
+def read_settings(spec: ConnectorSpec, pairs: Iterable[str]) -> dict[str, Any]:
+    """Settings given as `name=value`, each of the type that the spec says."""
+    settings = {}
+    for pair in pairs:
+        name, sign, text = pair.partition("=")
+        if not sign or not name:
+            message = f"Setting {pair!r} is not of the form name=value, e.g. repositories=acme/api."
+            raise ConfigurationError(message)
+        settings[name] = _typed(spec, name, text)
+    return settings
+
+
+def _typed(spec: ConnectorSpec, name: str, text: str) -> Any:
+    kind = spec.settings[name].type if name in spec.settings else None
+    if kind == "string" or REFERENCE.fullmatch(text):
+        return text
+    if kind == "array" and not text.startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        if kind is None:  # one of the tap's general settings: most are text
+            return text
+        message = f"Setting {name!r} is not of type {kind}: {text!r}. Write it as JSON."
+        raise ConfigurationError(message) from error
+
+
+def _refuse_unknown(
+    connector: InstalledConnector, spec: ConnectorSpec, config: Mapping[str, Any]
+) -> None:
+    """Ask the tap itself only when the spec does not know a setting: starting it takes a second."""
+    if config.keys() <= spec.settings.keys():
+        return
+    known = spec.settings.keys() | _settings_of(connector)
+    for name in config:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(known))}."
+            message = f"Connector {spec.source_type!r} has no setting {name!r}. {hint}"
+            raise ConfigurationError(message)
+
+
+def _settings_of(connector: InstalledConnector) -> set[str]:
+    answer = subprocess.run(
+        [executable(connector.command), "--about", "--format=json"],
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=ABOUT_SECONDS,
+        check=False,
+    )
+    try:
+        return set(json.loads(answer.stdout)["settings"]["properties"])
+    except (ValueError, KeyError, TypeError):
+        return set()
+
+
+def connector_of(instance: Instance) -> InstalledConnector:
+    """The installed connector that an instance is about."""
+    return installed_connector(instance.source_type)
