@@ -305,7 +305,7 @@ language plpgsql volatile security definer set search_path = '' as $$
 #variable_conflict use_column
 begin
     -- Claiming locks the same row: no run can start while the state is changed by hand.
-    perform from connectors.connector_instances as i where i.id = lock_instance.instance_id for update;
+    perform from connectors.connector_instances as i where i.id = lock_instance.instance_id for no key update;
     if not found then
         raise sqlstate 'PT404' using message = format('Instance %L does not exist.', lock_instance.instance_id),
             hint = 'List the instances with connector_list().';

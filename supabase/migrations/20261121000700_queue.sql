@@ -64,7 +64,7 @@ declare
     existing connectors.connector_runs;
 begin
     select i.* into instance from connectors.connector_instances as i
-    where i.id = enqueue_connector_job.instance_id for share;
+    where i.id = enqueue_connector_job.instance_id;
     if not found then
         raise sqlstate 'PT404' using
             message = format('Instance %L does not exist.', enqueue_connector_job.instance_id),
@@ -244,7 +244,7 @@ begin
                 active.worker, active.started_at, active.lease_until),
             hint = 'Wait for its end or cancel it. If the worker died, the instance is free when the lease ends.';
     end if;
-    raise sqlstate 'PT409' using message = format('Run %s is being claimed by another worker.', wanted.id),
+    raise sqlstate 'PT409' using message = format('Run %s could not be claimed just now.', wanted.id),
         hint = 'Try again.';
 end
 $$;
@@ -264,6 +264,7 @@ language plpgsql volatile security definer set search_path = '' as $$
 #variable_conflict use_column
 declare
     candidate uuid;
+    owner_instance text;
     claimed uuid;
 begin
     if coalesce(claim_connector_job.worker, '') !~ '\S' then
@@ -277,37 +278,52 @@ begin
     perform connectors.reap_connector_runs();
     perform connectors.ensure_log_partitions();
     for round in 1..100 loop
-        -- The instance is locked too: its state cannot be set by hand while a run starts.
-        select r.id into candidate
-        from connectors.connector_runs as r
-        join connectors.connector_instances as i on i.id = r.instance_id
-        where r.status = 'queued' and i.status = 'active'
-            and (r.id = claim_connector_job.run_id
-                or (claim_connector_job.run_id is null and r.run_after <= clock_timestamp()))
-            and (claim_connector_job.sources is null
-                or i.definition_id = any (array(select 'ipai_connector_' || s from unnest(claim_connector_job.sources) as s)))
-            and not exists (
-                select from connectors.connector_runs as b
-                where b.instance_id = r.instance_id and b.status = 'running')
-        order by r.priority desc, r.run_after, r.id
-        limit 1
-        for update of r skip locked for key share of i skip locked;
+        -- The instance is locked first of all: whoever holds it claims its runs alone, and its
+        -- state is not set by hand meanwhile. (set_instance_status locks in the same order.)
+        if claim_connector_job.run_id is null then
+            select r.id, r.instance_id into candidate, owner_instance
+            from connectors.connector_runs as r
+            join connectors.connector_instances as i on i.id = r.instance_id
+            where r.status = 'queued' and i.status = 'active' and r.run_after <= clock_timestamp()
+                and (claim_connector_job.sources is null
+                    or i.definition_id = any (array(
+                        select 'ipai_connector_' || s from unnest(claim_connector_job.sources) as s)))
+                and not exists (
+                    select from connectors.connector_runs as b
+                    where b.instance_id = r.instance_id and b.status = 'running')
+            order by r.priority desc, r.run_after, r.id
+            limit 1
+            for no key update of i skip locked for update of r skip locked;
+        else
+            perform from connectors.connector_instances as i
+            where i.id = (select r.instance_id from connectors.connector_runs as r where r.id = claim_connector_job.run_id)
+            for no key update;
+            select r.id, r.instance_id into candidate, owner_instance
+            from connectors.connector_runs as r
+            join connectors.connector_instances as i on i.id = r.instance_id
+            where r.id = claim_connector_job.run_id and r.status = 'queued' and i.status = 'active'
+            for update of r;
+        end if;
         exit when candidate is null;
-        begin
-            update connectors.connector_runs as r
-            set status = 'running',
-                worker = claim_connector_job.worker,
-                attempt = r.attempt + 1,
-                started_at = clock_timestamp(),
-                heartbeat_at = clock_timestamp(),
-                lease_token = gen_random_uuid(),
-                lease_until = clock_timestamp() + make_interval(secs => claim_connector_job.lease_seconds)
-            where r.id = candidate and r.status = 'queued'
-            returning r.id into claimed;
-            exit when claimed is not null;
-        exception when unique_violation then
-            null; -- another worker has just taken this instance: look again
-        end;
+        -- Asked again under the lock: the query above may have begun before another claim ended.
+        if exists (
+            select from connectors.connector_runs as b
+            where b.instance_id = owner_instance and b.status = 'running'
+        ) then
+            exit when claim_connector_job.run_id is not null;
+            continue;
+        end if;
+        update connectors.connector_runs as r
+        set status = 'running',
+            worker = claim_connector_job.worker,
+            attempt = r.attempt + 1,
+            started_at = clock_timestamp(),
+            heartbeat_at = clock_timestamp(),
+            lease_token = gen_random_uuid(),
+            lease_until = clock_timestamp() + make_interval(secs => claim_connector_job.lease_seconds)
+        where r.id = candidate and r.status = 'queued'
+        returning r.id into claimed;
+        exit when claimed is not null;
     end loop;
     if claimed is null then
         if claim_connector_job.run_id is not null then
