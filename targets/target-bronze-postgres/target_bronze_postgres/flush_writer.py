@@ -32,6 +32,11 @@ class FlushWriter:
             self._batch = batch
             self._changed.notify_all()
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether an error ended the writer."""
+        return self._error is not None
+
     def check(self) -> None:
         """Raise the error that ended the writer, if one did."""
         with self._changed:

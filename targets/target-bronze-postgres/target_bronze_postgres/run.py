@@ -3,10 +3,9 @@
 
 import time
 
-from ipai_kit.exceptions import StoppedError
+from ipai_kit.exceptions import ConnectorError, StoppedError
 from ipai_kit.singer.reader import (
     ByteSource,
-    InputError,
     LineBlocks,
     MessageDecoder,
 )
@@ -35,9 +34,10 @@ class TargetRun:
         """Take everything from a source; commits what came before an error, then raises it."""
         try:
             self._read_all(source)
-        except (InputError, StoppedError):
-            self.intake.flush()
-            self._writer.wait()
+        except ConnectorError:
+            if not self._writer.has_failed:
+                self.intake.flush()
+                self._writer.wait()
             raise
 
     def finish(self) -> None:
