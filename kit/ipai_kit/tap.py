@@ -265,4 +265,5 @@ class ConnectorTap(Tap):
             raise ConfigurationError(message, next_step="Give a JSON file.") from error
         prefix = f"{cls.name.upper().replace('-', '_')}_"
         ambient = settings_from_environment(cls.config_jsonschema, prefix, cls.spec)
-        return replace(found, config={**ambient, **found.config})
+        config = {**found.config, **ambient} if found.parse_env else {**ambient, **found.config}
+        return replace(found, config=config, parse_env=False)  # singer-sdk reads no decimals
