@@ -54,7 +54,9 @@ def _discovered(command: str) -> list[dict[str, Any]]:
     if found is None:
         message = f"Command {command!r} is not installed. Run 'make setup'."
         raise SystemExit(message)
-    done = subprocess.run([found, "--discover"], check=True, stdout=subprocess.PIPE)
+    done = subprocess.run([found, "--discover"], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
     streams: list[dict[str, Any]] = json.loads(done.stdout)["streams"]
     return streams
 

@@ -17,6 +17,7 @@ from ipai_kit.rest.pages import Row
 from ipai_kit.rest.reading import PageReader
 
 RESULT_CAP = 1000  # GitHub answers at most so many results of a filtered list
+CUT_OFF = "GitHub does not page further through this list."
 PAGE: Mapping[str, Any] = {"per_page": 100}
 NEWEST_FIRST: Mapping[str, Any] = {**PAGE, "sort": "updated", "direction": "desc"}
 
@@ -25,7 +26,7 @@ def classify_github(reply: Reply) -> Verdict:
     """Judge a reply: GitHub uses 403, 404 and 422 for several things each."""
     body = reply.body[:4096]
     if reply.status == 422 and b"pagination is limited" in body:
-        return Verdict(Action.EMPTY, "GitHub does not page further through this list.")
+        return Verdict(Action.EMPTY, CUT_OFF)
     if reply.status == 403 and b"too large to list" in body:
         return Verdict(Action.SKIP, "The list is too large for GitHub to answer.", lasting=True)
     if reply.status == 403 and (b" disabled" in body or b" enabled" in body):
@@ -130,6 +131,7 @@ def moved_back(start: str, by: timedelta) -> str:
 
 
 __all__ = [
+    "CUT_OFF",
     "NEWEST_FIRST",
     "PAGE",
     "RESULT_CAP",

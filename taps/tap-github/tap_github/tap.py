@@ -6,9 +6,10 @@ from __future__ import annotations
 from ipai_kit.auth import GitHubAppAuth, TokenPool
 from ipai_kit.exceptions import ConfigurationError
 from ipai_kit.rest import Reply, Verdict
+from ipai_kit.rest.calls import safe_url
 from ipai_kit.rest.client import Auth
 from ipai_kit.tap import ConnectorTap
-from tap_github.client import classify_github
+from tap_github.client import CUT_OFF, classify_github
 from tap_github.streams import STREAMS
 
 __all__ = ["TapGitHub"]
@@ -39,7 +40,12 @@ class TapGitHub(ConnectorTap):
 
     def classify(self, reply: Reply) -> Verdict:
         """Judge a reply by GitHub's rules."""
-        return classify_github(reply)
+        verdict = classify_github(reply)
+        if verdict.reason == CUT_OFF:
+            self.logger.warning(
+                "%s What is behind it stays unread: %s", CUT_OFF, safe_url(reply.url)
+            )
+        return verdict
 
 
 if __name__ == "__main__":

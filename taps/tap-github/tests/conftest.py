@@ -59,9 +59,7 @@ def github() -> Iterator[SandboxUrl]:
 def read(github: SandboxUrl) -> Callable[..., TapRun]:
     """Run the tap against it; all streams unless some are named."""
 
-    def run(
-        *streams: str, state: Mapping[str, Any] | None = None, **settings: Any
-    ) -> TapRun:
+    def run(*streams: str, state: Mapping[str, Any] | None = None, **settings: Any) -> TapRun:
         config = {**github.config(), "requests_per_second": 500, **settings}
         config = {name: value for name, value in config.items() if value is not None}
         catalog = selecting(TapGitHub(config=config).catalog_dict, streams or None)
@@ -85,6 +83,6 @@ def of_kind(run: TapRun, event: str) -> list[dict[str, Any]]:
 def skipped() -> Callable[[TapRun], dict[str, str]]:
     """Which streams a run reports as left out, and why."""
     return lambda run: {
-        one["stream"]: f"{one['reason']} {one.get('next', '')}".strip()
+        one["stream"]: f"{one['reason']} {one.get('next_step', '')}".strip()
         for one in of_kind(run, "stream_skipped")
     }
