@@ -49,7 +49,7 @@ class Commits(RepositoryStream):
     def post_process(self, row: Record, context: Context = None) -> Record:
         """Lift the date that `since` filters by."""
         del context
-        row["_committed_at"] = row["commit"]["committer"]["date"]
+        row["_committed_at"] = (row["commit"].get("committer") or {}).get("date")
         return row
 
 
@@ -219,9 +219,9 @@ class Stargazers(RepositoryStream):
     replication_key = "starred_at"
 
     def post_process(self, row: Record, context: Context = None) -> Record:
-        """Lift the key."""
+        """Lift the key; without the media type the account is the record."""
         del context
-        row["_user_id"] = row["user"]["id"]
+        row["_user_id"] = (row.get("user") or row).get("id")
         return row
 
 
