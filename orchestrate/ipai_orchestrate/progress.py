@@ -104,8 +104,8 @@ def _notes(one: StreamTally) -> Iterator[str]:
         yield f"{parts} left out. {one.skipped_reason}"
     if one.dead:
         yield f"{one.dead:,} records could not be stored and are in the dead letters."
-    if one.deleted:
-        yield f"{one.deleted:,} rows are gone at the source and marked as deleted."
+    if one.retired:
+        yield f"{one.retired:,} rows are gone at the source and marked as deleted."
 
 
 class LiveProgress(Nobody):
@@ -237,8 +237,9 @@ class JsonProgress(Nobody):
                 self._written[stream.stream] = (now, stream)
                 self._write("progress", **asdict(stream))
 
-    def _write(self, event: str, **fields: Any) -> None:
-        line = {"event": event, "level": "info", **fields, **self._run}
+    def _write(self, event: str, /, **fields: Any) -> None:
+        # A log line of a connector may bring a field of any name, `event` too.
+        line = {"level": "info", **fields, **self._run, "event": event}
         self._stream.write(json.dumps(line, default=str) + "\n")
         self._stream.flush()
 

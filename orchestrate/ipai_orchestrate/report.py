@@ -47,8 +47,9 @@ def headline(result: RunResult) -> str:
     new, changed = sum(one.inserted for one in streams), sum(one.updated for one in streams)
     same, requests = sum(one.unchanged for one in streams), sum(one.requests for one in streams)
     asked = f", {requests:,} requests" if requests else ""
+    seconds = result.seconds - (result.transform.seconds if result.transform else 0)
     return (
-        f"{result.tally.rows:,} rows in {duration(result.seconds)}: {new:,} new, {changed:,} "
+        f"{result.tally.rows:,} rows in {duration(seconds)}: {new:,} new, {changed:,} "
         f"changed, {same:,} the same{asked}"
     )
 

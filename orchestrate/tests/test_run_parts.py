@@ -58,6 +58,13 @@ def spec():
             {"rows": 3},
         ),
         ('{"message": "hello", "level": "WARN"}', "warning", "hello", None, {}),
+        (
+            '{"event": "failed", "message": "No access.", "next_step": "Ask.", "exit_code": 77}',
+            "error",
+            "No access. Ask.",
+            None,
+            {"event": "failed", "message": "No access.", "next_step": "Ask.", "exit_code": 77},
+        ),
         ('{"msg": "odd level", "level": "loud"}', "info", "odd level", None, {}),
         ("{not json", "info", "{not json", None, {}),
         ("2026-01-01 10:00:00,1 | WARNING  | tap | slow", "warning", None, None, {}),

@@ -112,7 +112,7 @@ class Workbench:
         self.options = RunOptions(
             work_root=folder / "runs",
             target="target-scripted",
-            transform=False,
+            transform="nothing",
             patience=Patience(1.0, 5.0, 1.0),
         )
         self.target(TARGET)
@@ -517,7 +517,7 @@ def dbt(bench, monkeypatch):
         return TransformResult(ok=not calls[1:], error="broken" if calls[1:] else None)
 
     monkeypatch.setattr(runner_module, "run_dbt", fake)
-    bench.options = RunOptions(**{**vars(bench.options), "transform": True})
+    bench.options = RunOptions(**{**vars(bench.options), "transform": "changed"})
     return calls
 
 

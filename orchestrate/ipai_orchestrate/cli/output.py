@@ -3,6 +3,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -20,12 +21,14 @@ STATUS_STYLES = {
     "running": "cyan",
 }
 
+PIPE_WIDTH = 160
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for machines.")
 
 
 def console() -> Console:
-    """Where answers go."""
-    return Console(highlight=False)
+    """Where answers go; a file or a pipe has no edge to wrap at."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def error_console() -> Console:

@@ -60,7 +60,7 @@ def run_command(
     show = progress_for(error_console(), log_format=log_format, verbose=verbose)
     if dry:
         return _dry_run(request, as_json=as_json)
-    options = RunOptions(default_work_root(), transform=not no_transform)
+    options = RunOptions(default_work_root(), transform="nothing" if no_transform else "changed")
     with opened_database() as database, stop_on_signals() as stop, show:
         result = run_now(database, request, options, stop=stop, observer=show)
     if as_json:

@@ -106,7 +106,7 @@ def _show(line: LogLine, *, as_json: bool) -> None:
         (line.message, style),
         (f" {fields}", "dim"),
     ]
-    console().print(Text.assemble(*parts))
+    console().print(Text.assemble(*parts), soft_wrap=True)
 
 
 @click.command("cancel")

@@ -3,7 +3,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -82,14 +82,25 @@ def parse_line(source: Speaker, text: str) -> LogLine:
 
 
 def _structured(source: Speaker, record: dict[str, Any]) -> LogLine:
-    message = next((record.pop(key) for key in _MESSAGE_KEYS if key in record), "")
     level = LEVELS.get(str(record.pop("level", "info")).lower(), "info")
+    if "exit_code" in record:  # the last words of a connector that failed
+        level = "error"
+        message = _last_words(record)
+    else:
+        message = next((record.pop(key) for key in _MESSAGE_KEYS if key in record), "")
     if message in FIGURES:
         level = "debug"
     stream = record.pop("stream", None)
     at = _time(next((record.pop(key) for key in _TIME_KEYS if key in record), None))
     stream = stream if isinstance(stream, str) else None
     return LogLine(source, str(message), level, stream, at, record)
+
+
+def _last_words(record: Mapping[str, Any]) -> str:
+    """What happened and what to do, from the event that our connectors end with."""
+    text = str(record.get("message") or record.get("event", ""))
+    step = str(record.get("next_step") or "")
+    return text if step in text else f"{text} {step}"
 
 
 def _time(value: object) -> datetime:

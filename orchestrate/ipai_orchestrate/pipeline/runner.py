@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -50,7 +50,7 @@ class RunOptions:
     """How a run is performed, whatever it runs."""
 
     work_root: Path
-    transform: bool = True
+    transform: Literal["changed", "all", "nothing"] = "changed"
     target: str = DEFAULT_TARGET
     lease_seconds: int = LEASE_SECONDS
     patience: Patience = PATIENCE
@@ -240,7 +240,7 @@ class _Job:
     # -- Silver and Gold ---------------------------------------------------------------------
 
     def _transform(self) -> Failure | None:
-        if not self.options.transform or not (streams := self._streams_to_transform()):
+        if self.options.transform == "nothing" or not (streams := self._streams_to_transform()):
             return None
         self.observer.transforming(len(streams))
         pairs = [(self.run.source_type, stream) for stream in streams]
@@ -255,6 +255,8 @@ class _Job:
 
     def _streams_to_transform(self) -> list[str]:
         """What changed; after a run that did not get as far as dbt, everything that may have."""
+        if self.options.transform == "all":
+            return [stream["name"] for stream in self.run.spec["streams"]]
         with self.database.connect() as connection:
             before = [
                 one

@@ -22,7 +22,7 @@ class StreamTally:
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
-    deleted: int = 0
+    retired: int = 0
     dead: int = 0
     bytes: int = 0
     seconds: float = 0.0
@@ -37,10 +37,10 @@ class StreamTally:
     @property
     def changed(self) -> int:
         """Rows that are different in Bronze since this run began."""
-        return self.inserted + self.updated + self.deleted
+        return self.inserted + self.updated + self.retired
 
 
-_ADDED = ("received", "inserted", "updated", "unchanged", "deleted", "dead", "bytes", "seconds")
+_ADDED = ("received", "inserted", "updated", "unchanged", "retired", "dead", "bytes", "seconds")
 _LATEST = ("requests", "quota_remaining", "partitions_done", "partitions_total")
 _KEPT = ("stream", *_ADDED, "requests", "skipped_reason")
 
