@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Put the repository's supabase/ into the built package; it is the one truth for migrations."""
+"""Put the repository's supabase/ and transform/ into the built package; there is one truth."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+# Of transform/ only what dbt reads: a checkout also holds artifacts of its runs there.
+_PARTS = ("supabase", *(f"transform/{name}" for name in ("macros", "models", "tests")))
+_PARTS += ("transform/dbt_project.yml", "transform/profiles.yml")
 
-class SupabaseFolder(BuildHookInterface):  # type: ignore[type-arg]
-    """Copies supabase/ into wheels and source archives; an editable install reads the original."""
+
+class RepositoryFolders(BuildHookInterface):  # type: ignore[type-arg]
+    """Copies them into wheels and source archives; an editable install reads the originals."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Say what to include, before the build."""
         if version == "editable":
             return
         root = Path(self.root)
-        in_archive = root / "supabase"  # building a wheel from an unpacked source archive
-        folder = in_archive if in_archive.is_dir() else root.parent / "supabase"
-        goal = "supabase" if self.target_name == "sdist" else "ipai_orchestrate/_supabase"
-        build_data["force_include"][str(folder)] = goal
+        # Inside the root when a wheel is built from an unpacked source archive.
+        origin = root if (root / "supabase").is_dir() else root.parent
+        prefix = "" if self.target_name == "sdist" else "ipai_orchestrate/_"
+        for part in _PARTS:
+            build_data["force_include"][str(origin / part)] = f"{prefix}{part}"

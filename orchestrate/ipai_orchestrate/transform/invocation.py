@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from ipai_orchestrate.transform.project import Project
 
 # Any number, the same for all: one dbt per database, whatever machine it runs on.
 _LOCK_KEY = 0x1_9A1_DB7
+_TRY_LOCK = "select pg_try_advisory_xact_lock(%s)"
+_WAIT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ def prepare(project: Project, dsn: str | None) -> Invocation:
 
 
 @contextmanager
-def only_transform(dsn: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+def only_transform(
+    dsn: str, on_wait: Callable[[], None] | None = None
+) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     """Keep other dbt runs on this database waiting, and yield a connection to look around with.
 
     Two runs would drop each other's views. The lock belongs to a transaction that stays open, so
@@ -65,6 +70,8 @@ def only_transform(dsn: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]
         raise DatabaseUnavailableError(message) from error
     with connection:
         connection.execute("set local idle_in_transaction_session_timeout = 0")
-        connection.execute("set local lock_timeout = 0")
-        connection.execute("select pg_advisory_xact_lock(%s)", (_LOCK_KEY,))
+        while connection.execute(_TRY_LOCK, (_LOCK_KEY,)).fetchone() != (True,):
+            if on_wait is not None:
+                on_wait()
+            time.sleep(_WAIT_SECONDS)
         yield connection

@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import os
+import selectors
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ipai_orchestrate.exceptions import ConfigurationError
 
+_WAIT_SECONDS = 1.0
+_GRACE_SECONDS = 10.0
 _BECOME = str(Path(__file__).with_name("become.py"))
 
 
@@ -42,24 +46,57 @@ def run_lines(
     arguments: Sequence[str],
     environment: Mapping[str, str],
     on_line: Callable[[str], None],
+    on_wait: Callable[[], None] | None = None,
 ) -> int:
-    """Run dbt, hand over each line it writes, return its exit code; an exception here ends it."""
+    """Run dbt, hand over each line it writes, return its exit code.
+
+    `on_wait` is called every second in which dbt is silent. An exception in either ends dbt.
+    """
     with subprocess.Popen(
         _guarded(arguments, environment),
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
     ) as process:
         try:
-            for line in process.stdout or ():
-                on_line(line)
+            for line in _lines(process, on_wait):
+                on_line(line.decode("utf-8", "replace"))
             return process.wait()
         except BaseException:
-            process.kill()
+            _end(process)
             raise
+
+
+def _lines(process: subprocess.Popen[bytes], on_wait: Callable[[], None] | None) -> Iterator[bytes]:
+    """Whole lines as they come; a last one without an end counts too."""
+    assert process.stdout is not None  # noqa: S101 - opened as a pipe above
+    descriptor, pending = process.stdout.fileno(), b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while True:
+            if not selector.select(_WAIT_SECONDS):
+                if on_wait is not None:
+                    on_wait()
+                continue
+            chunk = os.read(descriptor, 65536)
+            *lines, pending = (pending + chunk).splitlines(keepends=True) or [b""]
+            if not chunk:
+                break
+            if pending.endswith(b"\n"):
+                lines, pending = [*lines, pending], b""
+            yield from lines
+    if pending:
+        yield pending
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt dbt, so that it cancels its queries; kill it if it does not hear."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def run_attached(arguments: Sequence[str], environment: Mapping[str, str]) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,7 @@ from typing import Any
 
 _FAILED = frozenset({"error", "fail", "runtime error", "partial success"})
 _QUIET_EVENTS = frozenset({"Formatting"})
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,13 @@ def parse_event(line: str) -> DbtEvent | None:
         info, data = record["info"], record["data"]
     except (ValueError, KeyError, TypeError):
         return DbtEvent(level="error", message=text, name="Output")
-    if info["name"] in _QUIET_EVENTS or not info["msg"].strip():
+    message = _COLOUR.sub("", info["msg"]).strip()
+    if info["name"] in _QUIET_EVENTS or not message:
         return None
     node = data.get("node_info") or {}
     return DbtEvent(
         level=info["level"],
-        message=info["msg"].strip(),
+        message=message,
         name=info["name"],
         at=datetime.fromisoformat(info["ts"]),
         node=node.get("node_name"),
@@ -137,6 +140,10 @@ def _node(result: Mapping[str, Any]) -> NodeResult:
         seconds=float(result["execution_time"]),
         # A view has no rows of its own: the driver answers -1.
         rows=rows if isinstance(rows, int) and rows >= 0 else None,
-        message=None if status in {"success", "pass"} else result.get("message"),
+        message=None if status in {"success", "pass"} else _plain(result.get("message")),
         relation=result.get("relation_name"),
     )
+
+
+def _plain(message: str | None) -> str | None:
+    return None if message is None else _COLOUR.sub("", message).strip()

@@ -41,12 +41,15 @@ def run_dbt(
     unit_tests: bool = False,
     threads: int = 2,
     on_event: Callable[[DbtEvent], None] | None = None,
+    on_wait: Callable[[], None] | None = None,
 ) -> TransformResult:
     """Run `dbt build` once and tell what came of it; failures of models and tests do not raise.
 
     `streams` are the (source, stream) pairs that received rows: only what depends on them is
     built, and nothing at all when there are none. The first build, and the first after the project
     changed, builds everything, since Gold needs all of its tables. `select` is dbt's own syntax.
+    `on_wait` is called about every second without news, also while another run holds the database;
+    an exception in it or in `on_event` ends dbt.
     """
     project = find_project()
     selected = None if streams is None else _sources(project, streams)
@@ -54,14 +57,14 @@ def run_dbt(
         return TransformResult(ok=True, skipped="no stream with a Silver model received rows")
     started = time.monotonic()
     invocation = prepare(project, dsn)
-    with only_transform(dsn) as connection:
+    with only_transform(dsn, on_wait) as connection:
         if selected is not None and _must_build_all(invocation, connection):
             selected = None
         arguments = _arguments([*(selected or ()), *(select or ())], full_refresh, variables)
         arguments += ["--threads", str(threads)]
         if not unit_tests:  # they prove the code, not the data
             arguments += ["--exclude-resource-type", "unit_test"]
-        result = _execute(invocation, arguments, on_event)
+        result = _execute(invocation, arguments, on_event, on_wait)
         if result.ok and not select and selected is None:
             (invocation.output / _BUILT).write_text(project.fingerprint())
     return TransformResult(
@@ -108,6 +111,7 @@ def _execute(
     invocation: Invocation,
     arguments: Sequence[str],
     on_event: Callable[[DbtEvent], None] | None,
+    on_wait: Callable[[], None] | None,
 ) -> TransformResult:
     events: list[DbtEvent] = []
 
@@ -119,7 +123,7 @@ def _execute(
                 on_event(event)
 
     invocation.run_results.unlink(missing_ok=True)
-    code = run_lines(arguments, invocation.environment, receive)
+    code = run_lines(arguments, invocation.environment, receive, on_wait)
     return TransformResult(
         ok=code == 0,
         nodes=read_run_results(invocation.run_results),

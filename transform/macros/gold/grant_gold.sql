@@ -10,7 +10,11 @@
 do $grants$
 begin
     if exists (select from pg_roles where rolname = '{{ role }}') then
-        grant usage on schema {{ this.schema }} to {{ role }};
+        -- Views that are built at the same time share Silver tables, and grants do not wait for each other.
+        perform pg_advisory_xact_lock(hashtext('ipai.grant_gold'));
+        if not has_schema_privilege('{{ role }}', '{{ this.schema }}', 'usage') then
+            grant usage on schema {{ this.schema }} to {{ role }};
+        end if;
         grant select on {{ this }} to {{ role }};
         {%- for unique_id in model.depends_on.nodes if unique_id in graph.nodes %}
         grant select on {{ graph.nodes[unique_id].relation_name }} to {{ role }};

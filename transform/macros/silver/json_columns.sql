@@ -24,7 +24,7 @@
 {% macro postgres__json_columns(relation, columns, keep, condition) -%}
     {#- Leaves and the parents of nested values are taken out by one jsonb_to_record; #>> only walks below a parent. -#}
     {%- set fields = {} -%}
-    {%- for name, path, type in columns -%}
+    {%- for name, path, type in columns if postgres_is_name(path[0]) -%}
         {%- set leaf = path | length == 1 and type != 'jsonb' -%}
         {%- if not leaf or path[0] not in fields -%}
             {%- do fields.update({path[0]: 'text' if leaf else 'jsonb'}) -%}
@@ -32,30 +32,53 @@
     {%- endfor %}
 select
     {%- for name, path, type in columns %}
-    {{ postgres_json_value(path, type, fields[path[0]]) }} as {{ adapter.quote(name) }},
+    {{ postgres_json_value(path, type, fields.get(path[0])) }} as {{ adapter.quote(name) }},
     {%- endfor %}
     {{ keep | join(',\n    ') }}
 from {{ relation }} as b
+{%- if fields %}
 cross join lateral jsonb_to_record(b.record) as j (
     {%- for field, type in fields.items() %}
-    {{ adapter.quote(field) }} {{ type }}{{ ',' if not loop.last }}
+    {{ postgres_name(field) }} {{ type }}{{ ',' if not loop.last }}
     {%- endfor %}
 )
+{%- endif %}
 where {{ condition }}
 {%- endmacro %}
 
-{% macro postgres_json_value(path, type, parent_type) -%}
-    {%- set parent = 'j.' ~ adapter.quote(path[0]) -%}
-    {%- set below = path[1:] | map('tojson') | join(',') -%}
+{#- field_type: what jsonb_to_record gives the first key as; none where the key is no name and the record itself is asked. -#}
+{% macro postgres_json_value(path, type, field_type) -%}
+    {%- if field_type == 'text' -%}
+        {%- set text = 'j.' ~ postgres_name(path[0]) -%}
+    {%- else -%}
+        {%- set parent = 'j.' ~ postgres_name(path[0]) if field_type else 'b.record' -%}
+        {%- set below = postgres_path(path[1:] if field_type else path) -%}
+        {%- set text = '(' ~ parent ~ ' #>> ' ~ below ~ ')' -%}
+        {%- set json = parent ~ ' #> ' ~ below -%}
+    {%- endif -%}
     {%- if type == 'jsonb' -%}
         {#- A JSON null is no value: columns say so with null. -#}
-        nullif({{ parent }}{{ " #> '{" ~ below ~ "}'" if below }}, 'null'::jsonb)
+        nullif({{ json }}, 'null'::jsonb)
+    {%- elif type == 'text' -%}
+        {{ text }}
     {%- else -%}
-        {%- if parent_type == 'text' -%}
-            {%- set text = parent -%}
-        {%- else -%}
-            {%- set text = '(' ~ parent ~ " #>> '{" ~ below ~ "}')" -%}
-        {%- endif -%}
-        {{ text if type == 'text' else "nullif(" ~ text ~ ", '')::" ~ type }}
+        nullif({{ text }}, '')::{{ type }}
     {%- endif -%}
+{%- endmacro %}
+
+{#- Postgres cuts names at 63 bytes, and the cut name would find nothing. -#}
+{% macro postgres_is_name(key) -%}
+    {{ return(key.encode('utf-8') | length <= 63 and key != '') }}
+{%- endmacro %}
+
+{% macro postgres_name(key) -%}
+    "{{ key | replace('"', '""') }}"
+{%- endmacro %}
+
+{% macro postgres_path(keys) -%}
+    array[
+    {%- for key in keys -%}
+        '{{ key | replace("'", "''") }}'{{ ', ' if not loop.last }}
+    {%- endfor -%}
+    ]::text[]
 {%- endmacro %}

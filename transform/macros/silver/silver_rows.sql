@@ -71,11 +71,9 @@ order by
   The watermark is loaded_at, not emitted_at. emitted_at is when the tap read the record, and a record may be stored
   long after: a backlog, a dead letter replayed the next day, a second instance that was read earlier but arrives
   later. Behind a watermark of emitted_at such rows would be lost for ever. loaded_at is the start of the transaction
-  that stored the row, by the database's clock, so the only rows that can appear below a known loaded_at are those of
-  transactions still open when Silver last looked. silver_lookback covers them: it must exceed the longest flush of
-  a target (seconds; the default is an hour). Reading a row again is free of effect.
-
-  Deleted rows are read each time: a target may set deleted_at without touching loaded_at.
+  that stored the row or marked it deleted, by the database's clock. The only rows that can still appear below a known
+  loaded_at are those of transactions that were open when Silver last looked. silver_lookback covers them: it must
+  exceed the longest flush of a target (seconds; the default is an hour). Reading a row again is free of effect.
 
   A column that Silver does not have yet is filled from all of Bronze.
 -#}
@@ -84,8 +82,8 @@ order by
         {{ return('true') }}
     {%- endif -%}
     {{ return(
-        "(b.loaded_at >= (select coalesce(max(_loaded_at), '-infinity') - interval '" ~ var('silver_lookback')
-        ~ "' from " ~ this ~ ")\n    or b.deleted_at is not null)"
+        "b.loaded_at >= (select coalesce(max(_loaded_at), '-infinity') - interval '" ~ var('silver_lookback')
+        ~ "' from " ~ this ~ ")"
     ) }}
 {%- endmacro %}
 

@@ -36,17 +36,18 @@ delete from {{ staged }} as s
 using {{ stored }} as t
 where {{ silver_same_key('t', 's') }}
     and (
-        {{ silver_version('t') }} > {{ silver_version('s') }}
+        {{ silver_version('t', 's') }} > {{ silver_version('s', 't') }}
         or (
-            {{ silver_version('t') }} = {{ silver_version('s') }}
+            {{ silver_version('t', 's') }} = {{ silver_version('s', 't') }}
             and {{ silver_visible('s.') }}
             and row({{ quoted_list(columns, 't.') }}) is not distinct from row({{ quoted_list(columns, 's.') }})
         )
     )
 {%- endmacro %}
 
-{% macro silver_version(alias) -%}
-    (coalesce({{ alias }}._cursor, '') collate "C", {{ alias }}._emitted_at)
+{#- Cursors compare only with cursors: a stream that is read in full from now on must not look older than before. -#}
+{% macro silver_version(alias, other) -%}
+    (case when {{ other }}._cursor is null then '' else coalesce({{ alias }}._cursor, '') end collate "C", {{ alias }}._emitted_at)
 {%- endmacro %}
 
 {% macro silver_same_key(left, right) -%}

@@ -149,14 +149,16 @@ def _column(name: str, path: tuple[str, ...], schema: Schema, decisions: StreamD
 
 def _key_first(contract: StreamContract, columns: tuple[Column, ...]) -> tuple[Column, ...]:
     by_path = {column.path: column for column in columns}
-    try:
-        keys = [by_path[tuple(name.split("."))] for name in contract.key_properties]
-    except KeyError as error:
-        message = (
-            f"Key {error.args[0]!r} of stream {contract.stream!r} gives no column. "
-            f"Add it to the properties of schemas/streams/{contract.source}/{contract.stream}.json."
-        )
-        raise ConfigurationError(message) from error
+    keys = []
+    for name in contract.key_properties:
+        key = by_path.get((name,)) or by_path.get(tuple(name.split(".")))
+        if key is None:
+            message = (
+                f"Key {name!r} of stream {contract.stream!r} gives no column. Add it to the "
+                f"properties of schemas/streams/{contract.source}/{contract.stream}.json."
+            )
+            raise ConfigurationError(message)
+        keys.append(key)
     required = tuple(
         Column(key.name, key.path, key.type, key.description, required=True) for key in keys
     )

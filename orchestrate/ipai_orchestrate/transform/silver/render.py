@@ -69,7 +69,6 @@ def sources_yaml(source: str, models: Sequence[SilverModel]) -> str:
                     "name": source,
                     "description": f"Records of {source} as its tap delivered them.",
                     "schema": bronze_schema(domain),
-                    "loaded_at_field": "loaded_at",
                     "tables": [
                         {
                             "name": model.bronze,
