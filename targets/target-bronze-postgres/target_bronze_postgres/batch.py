@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass, field
 
-from ipai_kit.bronze import RejectionReason, Row, StreamPlan, is_superseded
+from ipai_kit.bronze import RejectionReason, Row, StreamPlan
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,6 @@ class StreamBatch:
             self.versions.remove(row)
         else:
             del self.rows[row[0]]
-
-    def add(self, row: Row) -> None:
-        """Keep the newest row of each key, or every row."""
-        if self.keeps_every_version:
-            self.versions.append(row)
-            return
-        old = self.rows.get(row[0])
-        if old is None or is_superseded(old, row):
-            self.rows[row[0]] = row
 
 
 @dataclass

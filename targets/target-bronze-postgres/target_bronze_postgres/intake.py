@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import islice
-from typing import Protocol
 
 import msgspec
 
@@ -38,12 +37,13 @@ from target_bronze_postgres.generation import Generation
 from target_bronze_postgres.settings import Settings
 from target_bronze_postgres.tables import TableName, table_name
 
+RecordCheck = Callable[[bytes], None]
+"""Looks at a record before it is landed; raises RecordRejectedError to bury it."""
 
-class RecordCheck(Protocol):
-    """Looks at a record before it is landed; raises RecordRejectedError to bury it."""
 
-    def __call__(self, record: bytes) -> None:
-        """Check one record."""
+def no_check(plan: StreamPlan) -> RecordCheck | None:  # noqa: ARG001 - a choice by plan
+    """Land whatever can be stored."""
+    return None
 
 
 @dataclass
@@ -61,8 +61,14 @@ class StreamProgress:
 class Intake:
     """Takes decoded messages in order."""
 
-    def __init__(self, settings: Settings, submit: Callable[[FlushBatch], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        submit: Callable[[FlushBatch], None],
+        choose_check: Callable[[StreamPlan], RecordCheck | None] = no_check,
+    ) -> None:
         self.settings = settings
+        self._choose_check = choose_check
         self.counts: Counter[str] = Counter()
         self.dead = 0
         self.deadline: float | None = None
@@ -232,12 +238,14 @@ class Intake:
             raise ConfigurationError(text, next_step="Rename one of them in the tap's catalog.")
         progress = self._streams.get(plan.stream)
         if progress is None:
-            progress = StreamProgress(plan, compile_extract(plan), Generation())
+            check = self._choose_check(plan)
+            progress = StreamProgress(plan, compile_extract(plan), Generation(), check)
             self._streams[plan.stream] = progress
         elif progress.plan != plan:
             if not progress.plan.lands_like(plan):
                 self.flush()
             progress.plan, progress.extract = plan, compile_extract(plan)
+            progress.check = self._choose_check(plan)
         self._stream_batch(progress)
 
     def _activate_version(self, message: Message, line: int) -> None:
