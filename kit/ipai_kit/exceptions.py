@@ -74,7 +74,10 @@ class CredentialsError(ConnectorError):
 
 
 class TryAgainLaterError(ConnectorError):
-    """The source cannot answer now."""
+    """The source cannot answer now.
+
+    `for_all` says that no other request can succeed either: the quota or the run's budget is spent.
+    """
 
     exit_code = 75
 
@@ -83,6 +86,7 @@ class TryAgainLaterError(ConnectorError):
         message: str = "",
         *,
         retry_at: datetime | None = None,
+        for_all: bool = False,
         stream: str | None = None,
         url: str | None = None,
         status: int | None = None,
@@ -90,6 +94,7 @@ class TryAgainLaterError(ConnectorError):
     ) -> None:
         super().__init__(message, stream=stream, url=url, status=status, next_step=next_step)
         self.retry_at = retry_at
+        self.for_all = for_all
 
 
 class InternalError(ConnectorError):

@@ -20,6 +20,7 @@ __all__ = ["Limits", "Quota"]
 _LATEST_ARRIVAL = 0.5
 _RATE_WINDOW = 1.0
 _TICK = 0.1
+_NEW_WINDOW = 5.0  # a reset that moved this far belongs to the next window
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Quota:
         self._places = threading.BoundedSemaphore(limits.concurrency)
         self._paused_until: dict[str, float] = {}
         self._remaining: dict[str, int] = {}
+        self._resets_at: dict[str, float] = {}
         self.requests = 0
 
     @property
@@ -111,8 +113,10 @@ class Quota:
     def _wait_needed(self, bucket: str) -> float:
         self._refuse_over_budget()
         now = self._waiting.monotonic()
-        pause = max(self._paused_until.get(bucket, 0), self._paused_until.get("*", 0)) - now
-        if pause > 0:
+        until = max(self._paused_until.get(bucket, 0), self._paused_until.get("*", 0))
+        if self._remaining.get(bucket) == 0:
+            until = max(until, self._resets_at.get(bucket, 0))
+        if (pause := until - now) > 0:
             self._refuse_long_wait(pause)
             return pause
         count, seconds = self._limits.window()
@@ -137,6 +141,7 @@ class Quota:
             raise TryAgainLaterError(
                 message,
                 retry_at=datetime.fromtimestamp(self._waiting.now(), UTC),
+                for_all=True,
                 next_step="Run again to continue, or raise 'requests_per_run'.",
             )
 
@@ -145,7 +150,10 @@ class Quota:
             retry_at = datetime.fromtimestamp(self._waiting.now() + seconds, UTC)
             message = f"The source's quota is spent until {retry_at.isoformat(timespec='seconds')}."
             raise TryAgainLaterError(
-                message, retry_at=retry_at, next_step="Run again after that, or ask for less."
+                message,
+                retry_at=retry_at,
+                for_all=True,
+                next_step="Run again after that, or ask for less.",
             )
 
     def pause(self, seconds: float, bucket: str = "*") -> None:
@@ -158,10 +166,12 @@ class Quota:
         """Take note of what the source says is left, and stop before it runs out."""
         if remaining is None:
             return
+        now = self._waiting.monotonic()
         with self._lock:
-            known = self._remaining.get(bucket)
+            known, resets_at = self._remaining.get(bucket), self._resets_at.get(bucket, now)
+            renewed = resets_at <= now or (reset_in or 0) > resets_at - now + _NEW_WINDOW
             # Replies overtake each other: within one window the smaller figure is the newer one.
-            fresh = known is None or remaining < known or known == 0
-            self._remaining[bucket] = remaining if fresh else known or 0
-        if remaining <= 0 and reset_in is not None:
-            self.pause(reset_in, bucket)
+            if known is None or renewed or remaining < known:
+                self._remaining[bucket] = remaining
+            if reset_in is not None:
+                self._resets_at[bucket] = now + reset_in

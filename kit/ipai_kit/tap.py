@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.resources
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -69,6 +70,7 @@ class ConnectorTap(Tap):
         PluginCapabilities.STRUCTURED_LOGGING,
     ]
     state_interval: ClassVar[float] = 5.0  # seconds between STATE messages
+    retry_policy: ClassVar[RetryPolicy] = RetryPolicy()  # its budgets come from the spec
     spec: ClassVar[ConnectorSpec]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -94,6 +96,7 @@ class ConnectorTap(Tap):
 
     def __init__(self, **kwargs: Any) -> None:
         self.waiting = Waiting()  # before the signal handlers that use it
+        self.request_counts: Counter[str] = Counter()
         super().__init__(**kwargs)
 
     # -- what a tap may override ------------------------------------------------------------
@@ -132,11 +135,13 @@ class ConnectorTap(Tap):
         """The budget of this run, shared by all its threads."""
         quota, config = self.spec.quota, self.config
         limits = Limits(
-            requests_per_second=config.get("requests_per_second") or quota.requests_per_second,
+            requests_per_second=float(
+                config.get("requests_per_second") or quota.requests_per_second
+            ),
             concurrency=config.get("concurrency") or quota.concurrency,
             requests_per_run=config.get("requests_per_run") or quota.requests_per_run,
             max_wait_seconds=config.get("max_wait_seconds", quota.max_wait_seconds),
-            share=config.get("quota_share") or 1.0,
+            share=float(config.get("quota_share") or 1),
         )
         return Quota(limits, self.waiting)
 
@@ -152,7 +157,8 @@ class ConnectorTap(Tap):
     @cached_property
     def client(self) -> Client:
         """What makes the requests."""
-        policy = RetryPolicy(
+        policy = replace(
+            self.retry_policy,
             max_attempts=self.spec.quota.max_attempts,
             max_wait_seconds=self.quota.limits.max_wait_seconds,
         )
@@ -162,6 +168,7 @@ class ConnectorTap(Tap):
             auth=self.authenticator(),
             policy=policy,
             waiting=self.waiting,
+            requests=self.request_counts,
         )
 
     @cached_property
@@ -176,14 +183,14 @@ class ConnectorTap(Tap):
     @cached_property
     def progress(self) -> Progress:
         """What the run tells about itself."""
-        return Progress(self.client.requests, self.quota)
+        return Progress(self.request_counts, self.quota)
 
     @cached_property
     def run(self) -> Run:
         """The machinery that reads one request after the other; for dry runs."""
         return self._new_run(Fetcher(self.waiting))
 
-    def _new_run(self, fetcher: Fetcher[Page]) -> Run:
+    def _new_run(self, fetcher: Fetcher[Page], *, isolate: bool = False) -> Run:
         return Run(
             Extraction(self.client, fetcher),
             cast("FastWriter", self.message_writer),
@@ -191,6 +198,7 @@ class ConnectorTap(Tap):
             config=self.config,
             progress=self.progress,
             state_interval=self.state_interval,
+            isolate=isolate,
         )
 
     # -- running ----------------------------------------------------------------------------
@@ -206,10 +214,11 @@ class ConnectorTap(Tap):
 
     def _sync_with(self, fetcher: Fetcher[Page]) -> None:
         self._set_compatible_replication_methods()  # may change methods, so before the reading
-        self.run = run = self._new_run(fetcher)
+        self.run = run = self._new_run(fetcher, isolate=True)
         try:
             run.open_ahead(self._roots())
             super().sync_all()
+            run.finish()
         except TargetClosedError:
             raise
         except BaseException:

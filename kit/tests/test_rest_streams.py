@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -420,6 +421,78 @@ def test_what_was_finished_before_an_error_is_kept_in_state(run):
 
     assert isinstance(output.error, TryAgainLaterError)
     assert partition(output, "issues", {"repo": 1})["replication_key_value"] == AT.format(1)
+
+
+def test_a_failing_slice_does_not_stop_the_others(run):
+    lists = {
+        "/repos": [{"id": 1}, {"id": 2}],
+        "/repos/1/issues": status(500),
+        "/repos/2/issues": [issue(1)],
+    }
+    output = run(lists)
+
+    assert isinstance(output.error, TryAgainLaterError)
+    assert output.records("issues") == [{**issue(1), "_repo": 2}]
+    assert partition(output, "issues", {"repo": 2})["replication_key_value"] == AT.format(1)
+    assert len(output.state["bookmarks"]["issues"]["partitions"]) == 1
+
+
+def test_a_stream_that_asks_wrongly_is_not_asked_for_again(run):
+    lists = {
+        "/repos": [{"id": 1}, {"id": 2}],
+        "/repos/1/issues": status(422),
+        "/repos/2/issues": [issue(1)],
+        "/repos/2/labels": [{"id": 1}],
+    }
+    output = run(lists, select=("repos", "issues", "labels"))
+
+    assert isinstance(output.error, InternalError)
+    assert output.records("issues") == []
+    assert output.records("labels") == [{"id": 1, "_repo": 2}]
+
+
+@pytest.mark.parametrize("code", [500, 422])
+def test_a_failing_child_keeps_its_bookmark_while_its_parent_moves_on(run, code):
+    lists = {"/repos/1/issues": [issue(1), issue(2)], "/repos/1/issues/1/comments": status(code)}
+    output = run(lists, select=BOTH)
+
+    assert output.error is not None
+    assert partition(output, "issues", {"repo": 1})["replication_key_value"] == AT.format(2)
+    assert output.state["bookmarks"]["comments"] == {}
+
+    healthy = {**lists, "/repos/1/issues/1/comments": [{"id": 9}]}
+    again = run(healthy, select=BOTH, state=output.state)
+    assert [one["id"] for one in again.records("comments")] == [9]
+
+
+def test_what_came_before_the_budget_was_spent_is_not_lost(run):
+    def slow(call):
+        time.sleep(0.05)
+        page = int(dict(parse_qsl(urlsplit(call.url).query)).get("page", 1))
+        link = f'<https://api.example.com/repos/1/issues?page={page + 1}>; rel="next"'
+        return Reply(200, {"link": link}, json.dumps([issue(page)]).encode(), call.url)
+
+    others = {f"/repos/{n}/issues": [issue(n)] for n in range(2, 6)}
+    lists = {"/repos": [{"id": n} for n in range(1, 6)], "/repos/1/issues": slow, **others}
+    output = run(lists, config={"requests_per_run": 8})
+
+    assert isinstance(output.error, TryAgainLaterError)
+    assert output.error.for_all
+    assert len(output.site.calls) == 8
+    for repo in range(2, 6):
+        assert partition(output, "issues", {"repo": repo})["replication_key_value"]
+
+
+def test_a_list_that_is_not_ascending_is_told_and_not_saved_on_the_way(run):
+    def issues(call):
+        if "page=2" in call.url:
+            return Reply(500, {}, b"", call.url)
+        link = '<https://api.example.com/repos/1/issues?page=2>; rel="next"'
+        return Reply(200, {"link": link}, json.dumps([issue(5), issue(3)]).encode(), call.url)
+
+    output = run({"/repos/1/issues": issues})
+
+    assert output.state["bookmarks"].get("issues", {}) == {}
 
 
 # -- conditional requests -----------------------------------------------------------------------

@@ -7,11 +7,12 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NoReturn, Protocol, TypeVar, runtime_checkable
 
 import msgspec
-import requests
+from requests import PreparedRequest
 
 from ipai_kit.exceptions import (
     ConfigurationError,
@@ -39,11 +40,11 @@ _READABLE = {Action.OK, Action.EMPTY, Action.UNCHANGED}
 class Auth(Protocol):
     """Signs requests. `renew` gets new credentials after a 401; False when there are none."""
 
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Add the credentials to a request."""
         ...
 
-    def renew(self, request: requests.PreparedRequest) -> bool:
+    def renew(self, request: PreparedRequest) -> bool:
         """Replace the credentials that this request carried."""
         ...
 
@@ -53,12 +54,12 @@ class SharedBudget(Protocol):
     """Authentication by several credentials, each with a quota of its own."""
 
     def note(
-        self, request: requests.PreparedRequest, remaining: int | None, reset_in: float | None
+        self, request: PreparedRequest, remaining: int | None, reset_in: float | None
     ) -> tuple[int | None, float | None]:
         """Note what one credential has left; return the same for all of them."""
         ...
 
-    def exhausted(self, request: requests.PreparedRequest, wait: float) -> float:
+    def exhausted(self, request: PreparedRequest, wait: float) -> float:
         """Note that a credential is spent; return how long until another can sign."""
         ...
 
@@ -75,6 +76,7 @@ class Client:
         policy: RetryPolicy | None = None,
         waiting: Waiting | None = None,
         randomness: random.Random | None = None,
+        requests: Counter[str] | None = None,
     ) -> None:
         self.transport = transport
         self.quota = quota
@@ -85,7 +87,7 @@ class Client:
         self._random = randomness or random.Random()  # noqa: S311 - jitter, not a secret
         self._lock = threading.Lock()
         self.retries = 0
-        self.requests: Counter[str] = Counter()
+        self.requests = Counter[str]() if requests is None else requests
 
     def fetch(self, call: Call, read: Reader[T], classify: Classifier = classify_rest) -> T:
         """Return what `read` makes of the reply; raise a typed error when there is none."""
@@ -131,14 +133,14 @@ class Client:
             spent = self.retries > self._policy.retries_per_run
         if spent or attempt.failures >= self._policy.max_attempts:
             budget = "run" if spent else "request"
-            verdict = Verdict(
-                verdict.action,
-                verdict.reason,
-                next_step=f"The {budget}'s budget of tries is spent; run again later.",
-            )
-            raise _later(attempt, verdict, self._waiting.now() + self._policy.longest_wait)
-        wait = self._policy.backoff(attempt.failures, self._random)
-        self._wait(attempt, verdict, max(wait, verdict.wait or 0.0))
+            next_step = f"The {budget}'s budget of tries is spent; run again later."
+            verdict = replace(verdict, next_step=next_step)
+            at = self._waiting.now() + self._policy.longest_wait
+            raise _later(attempt, verdict, at, for_all=spent)
+        wait = max(self._policy.backoff(attempt.failures, self._random), verdict.wait or 0.0)
+        self._refuse_long_wait(attempt, verdict, wait, for_all=False)
+        attempt.waited += wait
+        self._waiting.sleep(wait)
 
     def _wait_for_quota(self, attempt: _Attempt, verdict: Verdict) -> None:
         attempt.limits += 1
@@ -147,18 +149,15 @@ class Client:
             wait = self._policy.limit_wait(attempt.limits, self._random)
         if self._budgets and attempt.signed is not None:
             wait = self._budgets.exhausted(attempt.signed, wait)
-        self._refuse_long_wait(attempt, verdict, wait)
+        self._refuse_long_wait(attempt, verdict, wait, for_all=True)
         attempt.waited += wait
         self.quota.pause(wait, verdict.bucket or attempt.call.bucket)
 
-    def _wait(self, attempt: _Attempt, verdict: Verdict, wait: float) -> None:
-        self._refuse_long_wait(attempt, verdict, wait)
-        attempt.waited += wait
-        self._waiting.sleep(wait)
-
-    def _refuse_long_wait(self, attempt: _Attempt, verdict: Verdict, wait: float) -> None:
+    def _refuse_long_wait(
+        self, attempt: _Attempt, verdict: Verdict, wait: float, *, for_all: bool
+    ) -> None:
         if attempt.waited + wait > self._policy.max_wait_seconds:
-            raise _later(attempt, verdict, self._waiting.now() + wait)
+            raise _later(attempt, verdict, self._waiting.now() + wait, for_all=for_all)
 
     def _renew(self, attempt: _Attempt) -> bool:
         if attempt.renewed or self._auth is None or attempt.signed is None:
@@ -172,18 +171,16 @@ class _Attempt:
     def __init__(self, call: Call) -> None:
         self.call = call
         self.reply: Reply | None = None
-        self.signed: requests.PreparedRequest | None = None
+        self.signed: PreparedRequest | None = None
         self.failures = 0
         self.limits = 0
         self.waited = 0.0
         self.renewed = False
 
-    def signer(
-        self, auth: Auth | None
-    ) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    def signer(self, auth: Auth | None) -> Callable[[PreparedRequest], PreparedRequest]:
         """Return the function that signs, and remember what was sent."""
 
-        def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        def sign(request: PreparedRequest) -> PreparedRequest:
             self.signed = auth(request) if auth else request
             return self.signed
 
@@ -219,10 +216,11 @@ def _give_up(attempt: _Attempt, verdict: Verdict) -> NoReturn:
     )
 
 
-def _later(attempt: _Attempt, verdict: Verdict, at: float) -> TryAgainLaterError:
+def _later(attempt: _Attempt, verdict: Verdict, at: float, *, for_all: bool) -> TryAgainLaterError:
     return TryAgainLaterError(
         verdict.reason,
         retry_at=datetime.fromtimestamp(at, UTC),
+        for_all=for_all,
         stream=attempt.call.stream,
         url=safe_url(attempt.reply.url if attempt.reply else attempt.call.url),
         status=attempt.reply.status if attempt.reply else None,

@@ -52,8 +52,10 @@ class Slice:
     child_starts: dict[str, Any] = field(default_factory=dict)
     refused: dict[str, Key] = field(default_factory=dict)  # streams without permission, since when
     left_out: set[str] = field(default_factory=set)  # the same, as far as was emitted
+    behind: set[str] = field(default_factory=set)  # streams that missed something: no bookmark
     reached: set[str] = field(default_factory=set)  # streams that delivered something
     latest: Any = None  # the latest cursor emitted
+    ordered: bool = True  # no cursor went back so far
     boundary: list[str] | None = field(default_factory=list)  # digests of the records there
 
     @property
@@ -65,6 +67,10 @@ class Slice:
     def cut_off(self) -> bool:
         """Whether an earlier sister met a missing permission, which this one would meet too."""
         return self.holder.refused.get(self.stream.name, self.key) < self.key
+
+    def names_below(self) -> set[str]:
+        """Return this stream and those below it whose bookmarks the same holder keeps."""
+        return {one.name for one in [self.stream, *self.stream.driven_descendants()]}
 
     def refuse(self) -> None:
         """Note that the permission for this stream is missing below the holder."""
@@ -125,6 +131,10 @@ class Extraction:
         else:
             piece.first = self._schedule_windows(_Step(piece, call, piece.key), windows)
         return piece
+
+    def halt(self, error: Exception) -> None:
+        """Ask the source for nothing more; what has come already can still be emitted."""
+        self._fetcher.halt(error)
 
     def pages(self, piece: Slice) -> Iterator[Page]:
         """Take the pages of a slice in order."""

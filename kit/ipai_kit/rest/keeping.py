@@ -120,6 +120,8 @@ class Keeper:
                 latest, piece.latest, piece.boundary, at_latest = place, row.cursor, [], [row]
             elif place == latest:
                 at_latest.append(row)
+            else:
+                piece.ordered = False
         if piece.boundary is not None and not piece.stream.reader.children:
             piece.boundary += [_digest(row) for row in at_latest]
             if len(piece.boundary) > _MOST_AT_BOUNDARY:
@@ -150,6 +152,8 @@ class Keeper:
         self, stream: RestStream, piece: Slice, partition: Mapping[str, Any], latest: Any
     ) -> None:
         if latest is None and not self._bookmarks.find(stream.name, partition):
+            return
+        if stream.name in piece.behind:
             return
         entry = self._bookmarks.entry(stream.name, partition)
         if stream.name in piece.left_out:

@@ -9,10 +9,13 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Generic, Protocol, TypeVar
 
-from ipai_kit.exceptions import StreamUnavailableError
+from ipai_kit.exceptions import InternalError, StreamUnavailableError, TryAgainLaterError
 from ipai_kit.waiting import Waiting
 
-__all__ = ["Fetcher", "Key", "ParallelFetcher", "Ticket"]
+__all__ = ["PASSED_OVER", "Fetcher", "Key", "ParallelFetcher", "Ticket"]
+
+# What stops one slice but not the others.
+PASSED_OVER = (StreamUnavailableError, TryAgainLaterError, InternalError)
 
 Key = tuple[int, ...]
 
@@ -78,6 +81,7 @@ class Fetcher(Generic[R]):
 
     def __init__(self, waiting: Waiting | None = None) -> None:
         self._waiting = waiting or Waiting()
+        self._halted: Exception | None = None
 
     def submit(self, key: Key, job: Callable[[], R]) -> Ticket[R]:
         """Announce a job; its result will be taken after those of all smaller keys."""
@@ -86,8 +90,14 @@ class Fetcher(Generic[R]):
     def take(self, ticket: Ticket[R]) -> R:
         """Return the result of a job, or raise its error."""
         self._waiting.check()
+        if self._halted:
+            raise self._halted
         ticket.run()
         return ticket.outcome()
+
+    def halt(self, error: Exception) -> None:
+        """Begin no further job; results that are ready can still be taken."""
+        self._halted = error
 
     def close(self) -> None:
         """Forget everything that was not taken."""
@@ -97,9 +107,9 @@ class ParallelFetcher(Fetcher[R]):
     """Runs jobs in threads, smallest key first; a job may submit further jobs.
 
     How far it runs ahead is bounded by the number and the bytes of results not yet taken. The job
-    that is waited for is never held up by that bound nor by busy threads: if no thread has begun
-    it, the one who takes it runs it. Keys must be taken in ascending order; what lies below the
-    last one taken is given up.
+    that is waited for is never held up by that bound nor by busy threads: a thread of its own runs
+    it when no other has begun it. Keys must be taken in ascending order; what lies below the last
+    one taken is given up. Who takes only waits, so that a signal ends the wait at once.
     """
 
     def __init__(
@@ -116,6 +126,8 @@ class ParallelFetcher(Fetcher[R]):
         self._lock = threading.Lock()
         self._todo = threading.Condition(self._lock)
         self._done = threading.Condition(self._lock)
+        self._hurry = threading.Condition(self._lock)
+        self._urgent: Ticket[R] | None = None
         self._new: list[Ticket[R]] = []
         self._ready: list[Ticket[R]] = []
         self._running = 0
@@ -127,6 +139,9 @@ class ParallelFetcher(Fetcher[R]):
             threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
             for number in range(threads)
         ]
+        self._threads.append(
+            threading.Thread(target=self._work_urgently, name="fetch-urgent", daemon=True)
+        )
         for thread in self._threads:
             thread.start()
 
@@ -139,21 +154,25 @@ class ParallelFetcher(Fetcher[R]):
         return ticket
 
     def take(self, ticket: Ticket[R]) -> R:
-        """Return the result of a job, or raise its error; runs it if nobody has begun it."""
+        """Return the result of a job, or raise its error; has it run now if nobody has begun it."""
         self._waiting.check()
         with self._lock:
             self._give_up_below(ticket.key)
-            mine = ticket.state is _State.NEW
-            if mine:
-                ticket.state = _State.RUNNING
-            while not mine and ticket.state is _State.RUNNING:
+            if ticket.state is _State.NEW:
+                self._run_urgently(ticket)
+            while ticket.state is _State.RUNNING:
                 self._done.wait(_TICK)
                 self._waiting.check()
             if ticket.state is _State.READY:
                 self._release(heapq.heappop(self._ready))
-        if mine:
-            ticket.run()
         return ticket.outcome()
+
+    def _run_urgently(self, ticket: Ticket[R]) -> None:
+        if self._halted:
+            raise self._halted
+        ticket.state = _State.RUNNING
+        self._urgent = ticket
+        self._hurry.notify()
 
     def close(self) -> None:
         """Let the threads end; those in the middle of a request are left to finish it."""
@@ -161,6 +180,7 @@ class ParallelFetcher(Fetcher[R]):
             self._closed = True
             self._new.clear()
             self._todo.notify_all()
+            self._hurry.notify_all()
         for thread in self._threads:
             thread.join(_TICK)
 
@@ -168,6 +188,19 @@ class ParallelFetcher(Fetcher[R]):
         while (ticket := self._next()) is not None:
             ticket.run()
             self._finish(ticket)
+
+    def _work_urgently(self) -> None:
+        while True:
+            with self._lock:
+                while self._urgent is None and not self._closed:
+                    self._hurry.wait()
+                ticket, self._urgent = self._urgent, None
+            if ticket is None:
+                return
+            ticket.run()
+            with self._lock:
+                ticket.state = _State.GONE  # never lies ready: somebody waits for it
+                self._done.notify()
 
     def _next(self) -> Ticket[R] | None:
         with self._lock:
@@ -185,7 +218,7 @@ class ParallelFetcher(Fetcher[R]):
         return None
 
     def _may_start(self) -> bool:
-        if not self._new or self._new[0].key > self._fatal:
+        if not self._new or self._halted or self._new[0].key > self._fatal:
             return False
         return (
             self._running + len(self._ready) < self._max_results and self._bytes < self._max_bytes
@@ -194,7 +227,7 @@ class ParallelFetcher(Fetcher[R]):
     def _finish(self, ticket: Ticket[R]) -> None:
         with self._lock:
             self._running -= 1
-            if ticket.error and not isinstance(ticket.error, StreamUnavailableError):
+            if ticket.error and not isinstance(ticket.error, PASSED_OVER):
                 self._fatal = min(self._fatal, ticket.key)  # nothing behind it will be taken
             if ticket.key < self._floor or self._closed:
                 ticket.state = _State.GONE

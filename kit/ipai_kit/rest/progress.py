@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ipai_kit.exceptions import ConnectorError
 from ipai_kit.logs import event
 from ipai_kit.quota import Quota
 
@@ -55,3 +56,18 @@ class Progress:
         """Tell that a stream or partition was left out."""
         known = {name: value for name, value in where.items() if value}
         self._write("stream_skipped", stream=stream, reason=reason, **known)
+
+    def failed(self, stream: str, error: ConnectorError) -> None:
+        """Tell that a slice failed while the others go on."""
+        self._write(
+            "stream_failed",
+            stream=stream,
+            error_class=type(error).__name__,
+            reason=error.message,
+            url=error.url,
+            status=error.status,
+        )
+
+    def note(self, name: str, **fields: Any) -> None:
+        """Write any other event."""
+        self._write(name, **fields)

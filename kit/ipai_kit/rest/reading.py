@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PageReader", "needs_dicts"]
 
+# How much more memory a page takes than its body has bytes.
+_RAW_FACTOR, _DICT_FACTOR = 2, 8
+
 # Stream map expressions share one evaluator per map, which is not made for threads.
 _filter_lock = threading.Lock()
 
@@ -50,7 +53,8 @@ class PageReader:
 
     def read(self, reply: Reply, verdict: Verdict, piece: Slice) -> Page:
         """Make a page of a reply."""
-        page = Page(reply.received_at.isoformat(), size=len(reply.body))
+        size = len(reply.body) * (_DICT_FACTOR if self.as_dicts else _RAW_FACTOR)
+        page = Page(reply.received_at.isoformat(), size=size)
         page.etag = reply.headers.get("etag")
         page.unchanged = verdict.action is Action.UNCHANGED
         if verdict.action is not Action.OK:

@@ -16,7 +16,12 @@ import msgspec
 from singer_sdk.singerlib import StateMessage
 from singer_sdk.singerlib.messages import ActivateVersionMessage
 
-from ipai_kit.exceptions import StreamUnavailableError
+from ipai_kit.exceptions import (
+    ConnectorError,
+    InternalError,
+    StreamUnavailableError,
+    TryAgainLaterError,
+)
 from ipai_kit.rest.bookmarks import Bookmarks
 from ipai_kit.rest.extraction import Extraction, Slice
 from ipai_kit.rest.keeping import Keeper
@@ -44,6 +49,7 @@ class Run:
         config: Mapping[str, Any],
         progress: Progress,
         state_interval: float,
+        isolate: bool = False,
     ) -> None:
         started_at = datetime.now(UTC)
         self._extraction = extraction
@@ -55,6 +61,10 @@ class Run:
         self._state_interval = state_interval
         self._state_due = 0.0
         self._last_state = b""
+        self._isolate = isolate
+        self._failure: ConnectorError | None = None
+        self._broken: set[str] = set()
+        self._unsorted: set[str] = set()
         self._incomplete: set[str] = set()
         self._opened: dict[str, list[Slice]] = {}
         self._roots = 0
@@ -99,6 +109,9 @@ class Run:
         stream, pages = piece.stream, 0
         if piece.cut_off:
             return
+        if stream.name in self._broken:
+            piece.holder.behind |= piece.names_below()
+            return
         try:
             for page in self._extraction.pages(piece):
                 pages += 1
@@ -107,6 +120,9 @@ class Run:
                     return
         except StreamUnavailableError as error:
             self._leave_out(piece, error)
+            return
+        except (TryAgainLaterError, InternalError) as error:
+            self._pass_over(piece, error)
             return
         piece.holder.reached.add(stream.name)
         self.progress.partitions_done[stream.name] += 1
@@ -126,9 +142,17 @@ class Run:
             if child.key[-2] < len(rows):
                 self._emit(child)
         if whole and stream.sort == "ascending" and not (piece.owner or stream.reader.children):
+            self._save_on_the_way(piece)
+        return whole
+
+    def _save_on_the_way(self, piece: Slice) -> None:
+        """Keep what an ascending list has reached: what follows is not older."""
+        if piece.ordered:
             self.keeper.save(piece)
             self.write_state()
-        return whole
+        elif piece.stream.name not in self._unsorted:
+            self._unsorted.add(piece.stream.name)
+            self.progress.note("not_ascending", stream=piece.stream.name)
 
     def _within_limit(self, stream: RestStream, rows: Sequence[Row]) -> tuple[Sequence[Row], bool]:
         limit = stream.ABORT_AT_RECORD_COUNT
@@ -166,7 +190,7 @@ class Run:
         self._note_incomplete(piece.stream)
         if not error.lasting:
             piece.refuse()
-            piece.holder.left_out.add(piece.stream.name)
+            piece.holder.left_out |= piece.names_below()
         self.progress.skipped(
             piece.stream.name,
             error.message,
@@ -174,6 +198,25 @@ class Run:
             status=error.status,
             next_step=error.next_step,
         )
+
+    def _pass_over(self, piece: Slice, error: TryAgainLaterError | InternalError) -> None:
+        """Go on with the other slices; the run still ends with this error."""
+        if not self._isolate:
+            raise error
+        self._note_incomplete(piece.stream)
+        piece.holder.behind |= piece.names_below()
+        if isinstance(error, InternalError):
+            self._broken.add(piece.stream.name)  # it would ask wrongly everywhere
+        elif error.for_all:
+            self._extraction.halt(error)
+        if error is not self._failure:
+            self.progress.failed(piece.stream.name, error)
+        self._failure = self._failure or error
+
+    def finish(self) -> None:
+        """Raise what a slice failed with."""
+        if self._failure:
+            raise self._failure
 
     def _note_incomplete(self, stream: RestStream) -> None:
         self._incomplete.update(one.name for one in [stream, *stream.rest_descendants()])
