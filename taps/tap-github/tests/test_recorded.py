@@ -24,7 +24,11 @@ BLANKED = {"<GITHUB_LOGIN>": "octo", "<GITHUB_TEST_REPOSITORY>": "tested"}
 BLANKED_NUMBER = re.compile(r"<GITHUB_TEST_(?:INTEGRATION(?:_INSTALLATION)?|REPOSITORY_ID)>")
 LINKED = re.compile("<([^>]+)>")
 # Who owns the recorded lists; these replies themselves were not recorded.
-REPOSITORIES = {"sferik/rails_admin": 810796, "octokit/octokit.rb": 417862, "octo/tested": 540180744}
+REPOSITORIES = {
+    "sferik/rails_admin": 810796,
+    "octokit/octokit.rb": 417862,
+    "octo/tested": 540180744,
+}
 ORGANIZATIONS = {"codeforamerica": 337792}
 STREAMS = {
     "commits": "commits",

@@ -118,6 +118,8 @@ def issue(repository: Repository, one: Issue) -> Json:
         "comments": one.comment_count,
         "closed_by": account_or_none(one.closed_by),
         "reactions": _reactions(own),
+        "type": None,
+        "sub_issues_summary": {"total": 0, "completed": 0, "percent_completed": 0},
         "timeline_url": f"{own}/timeline",
         "performed_via_github_app": None,
         "state_reason": "completed" if one.closed_at and not one.pull else None,
