@@ -105,6 +105,9 @@ def dbt_output(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     output = tmp_path_factory.mktemp("dbt")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPAI_TRANSFORM_TARGET", str(output))
+        # dbt is not ours to measure, and measuring makes it slower.
+        for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+            patch.delenv(name, raising=False)
         yield output
 
 
