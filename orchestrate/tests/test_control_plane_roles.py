@@ -306,7 +306,8 @@ CATALOG_RULES = {
     "every foreign key has an index that begins with it": """
         select conname from pg_constraint as k
         where contype = 'f' and connamespace = 'connectors'::regnamespace and not exists (
-            select from pg_index as i where i.indrelid = k.conrelid and i.indpred is null
+            select from pg_index as i where i.indrelid = k.conrelid
+                and coalesce(pg_get_expr(i.indpred, i.indrelid), '') in ('', '(retry_of IS NOT NULL)')
                 and (i.indkey::smallint[])[0:cardinality(k.conkey) - 1] @> k.conkey)""",
     "every time is a point in time": """
         select c.relname || '.' || a.attname from pg_class as c join pg_attribute as a on a.attrelid = c.oid

@@ -149,6 +149,13 @@ LOSSES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         marks(a="2026-07-01T13:00:00+02:00"),
         "'a' would be set back",
     ),
+    ("day set back", marks(a="2026-07-02"), marks(a="2026-07-01"), "'a' would be set back"),
+    (
+        "another precision",
+        marks(a="2026-07-01T12:00:00.5Z"),
+        marks(a="2026-07-01T12:00:00Z"),
+        "'a' would be set back",
+    ),
     (
         "partition set back",
         marks(a=parts(x=JULY, y=AUGUST)),
@@ -192,9 +199,11 @@ def test_what_would_lose_a_bookmark_is_refused_unless_forced(
         ("9", "10"),
         (JULY, AUGUST),
         ("b", "a"),  # tokens have no order
-        ("2026-13-45", "2026-12-01"),  # looks like a time and is none
+        ("2026-13-45", "2026-12-01T00:00:00Z"),  # looks like a time and is none
         (5, "4"),  # another type
         ("2026-07-01T12:00:00+02:00", "2026-07-01T11:00:00Z"),
+        ("2026-07-01T12:00:00+02:00", "2026-07-01T13:00:00+02:00"),
+        ("2026-07-01", "2026-07-01T00:00:01Z"),
     ],
 )
 def test_cursors_that_do_not_surely_go_back_are_stored(

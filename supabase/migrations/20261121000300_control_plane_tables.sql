@@ -117,8 +117,9 @@ create table connectors.connector_runs (
     constraint connector_runs_ends_after_start check (ended_at >= started_at)
 );
 create unique index connector_runs_one_running_idx on connectors.connector_runs (instance_id) where status = 'running';
-create unique index connector_runs_dedupe_idx on connectors.connector_runs (instance_id, dedupe_key) where retry_of is null;
-create unique index connector_runs_retry_of_idx on connectors.connector_runs (retry_of);
+create unique index connector_runs_dedupe_idx on connectors.connector_runs (instance_id, dedupe_key)
+    where dedupe_key is not null and retry_of is null;
+create unique index connector_runs_retry_of_idx on connectors.connector_runs (retry_of) where retry_of is not null;
 create index connector_runs_queue_idx on connectors.connector_runs (priority desc, run_after, id) where status = 'queued';
 create index connector_runs_lease_idx on connectors.connector_runs (lease_until) where status = 'running';
 create index connector_runs_instance_idx on connectors.connector_runs (instance_id, queued_at desc);

@@ -38,12 +38,17 @@ begin
         return false;
     elsif jsonb_typeof(earlier) = 'number' or (a ~ '^-?\d{1,40}$' and b ~ '^-?\d{1,40}$') then
         return a::numeric < b::numeric;
-    elsif a ~ '^\d{4}-\d\d-\d\d' and b ~ '^\d{4}-\d\d-\d\d' then
-        return a::timestamptz < b::timestamptz;
+    elsif a !~ '^\d{4}-\d\d-\d\d' or b !~ '^\d{4}-\d\d-\d\d' then
+        return false; -- values without a known order are not judged
+    elsif translate(a, '012345678', '999999999') = translate(b, '012345678', '999999999')
+        and (right(a, 6) = right(b, 6) or a !~ '[+-]\d\d:?\d\d$') then
+        return a collate "C" < b collate "C"; -- one format, one zone: the text is in order
     end if;
-    return false; -- values without a known order are not judged
-exception when others then
-    return false; -- looked like a time and is none
+    begin -- costs a subtransaction, hence only here
+        return a::timestamptz < b::timestamptz;
+    exception when others then
+        return false; -- looked like a time and is none
+    end;
 end
 $$;
 comment on function connectors.cursor_precedes(jsonb, jsonb) is

@@ -121,7 +121,7 @@ begin
         chosen_mode, enqueue_connector_job.streams, coalesce(enqueue_connector_job.triggered_by, 'manual'),
         enqueue_connector_job.dedupe_key, coalesce(enqueue_connector_job.priority, 0),
         coalesce(enqueue_connector_job.run_after, clock_timestamp()), enqueue_connector_job.max_attempts)
-    on conflict (instance_id, dedupe_key) where retry_of is null do nothing
+    on conflict (instance_id, dedupe_key) where dedupe_key is not null and retry_of is null do nothing
     returning r.id into new_id;
     if new_id is not null then
         return new_id;
