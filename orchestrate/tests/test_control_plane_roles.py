@@ -31,8 +31,9 @@ TABLES = {
 # Everything that is not listed is denied.
 TABLE_RULES: dict[tuple[str, str], set[str]] = {
     **{(table, "select"): STAFF for table in TABLES},
+    ("dead_letters", "select"): STAFF | {"ipai_worker"},
     ("dead_letters", "insert"): {"service_role", "ipai_worker"},
-    ("dead_letters", "update"): STAFF,
+    ("dead_letters", "update"): STAFF | {"ipai_worker"},
     ("ipai_connector_config", "select"): STAFF,
     ("ipai_connector_run", "select"): STAFF,
 }

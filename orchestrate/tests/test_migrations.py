@@ -5,15 +5,18 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import psycopg
 import pytest
 
+import ipai_orchestrate
 from ipai_orchestrate import embedded
 from ipai_orchestrate.control_plane import ControlPlane
 from ipai_orchestrate.embedded.binaries import Binaries, find_binaries, installations
@@ -243,6 +246,29 @@ def test_the_seed_runs_on_a_fresh_database_and_twice(database: str) -> None:
     seed = (supabase_folder() / "seed.sql").read_text()
     for _ in range(2):
         run(database, seed)
+
+
+def test_the_wheel_carries_every_file_of_the_repository(tmp_path: Path) -> None:
+    source = supabase_folder()
+    project = source.parent / "orchestrate"
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path]
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+
+    prefix = "ipai_orchestrate/_supabase/"
+    packed = {name.removeprefix(prefix) for name in ZipFile(wheel).namelist() if prefix in name}
+    files = {str(path.relative_to(source)) for path in source.rglob("*.*") if path.is_file()}
+    assert packed == files
+
+
+def test_an_installed_package_finds_its_own_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "site-packages" / "ipai_orchestrate"
+    (package / "_supabase").mkdir(parents=True)
+    monkeypatch.setattr(ipai_orchestrate, "__file__", str(package / "__init__.py"))
+
+    assert supabase_folder() == package / "_supabase"
 
 
 def schema_dump(dsn: str, tool: Path) -> str:

@@ -28,13 +28,15 @@ $row_security$;
 
 grant select on connectors.ipai_connector_config, connectors.ipai_connector_run to service_role, ipai_admin, ipai_operator;
 
--- The target writes dead letters itself, in the transaction of the batch; it cannot read them.
+-- The target writes dead letters itself, in the transaction of the batch, skips those it has written
+-- before, and marks those it has replayed. It can read the same records in Bronze.
+create policy worker_read on connectors.dead_letters for select to ipai_worker using (true);
 create policy worker_insert on connectors.dead_letters for insert to service_role, ipai_worker with check (true);
-grant insert on connectors.dead_letters to service_role, ipai_worker;
--- Replaying marks them.
-create policy staff_mark on connectors.dead_letters for update to service_role, ipai_admin, ipai_operator
+create policy replay on connectors.dead_letters for update to service_role, ipai_admin, ipai_operator, ipai_worker
     using (true) with check (true);
-grant update (replayed_at) on connectors.dead_letters to service_role, ipai_admin, ipai_operator;
+grant select on connectors.dead_letters to ipai_worker;
+grant insert on connectors.dead_letters to service_role, ipai_worker;
+grant update (replayed_at) on connectors.dead_letters to service_role, ipai_admin, ipai_operator, ipai_worker;
 
 do $functions$
 declare

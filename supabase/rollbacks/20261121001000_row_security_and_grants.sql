@@ -5,7 +5,8 @@
 revoke all on schema connectors from service_role, ipai_admin, ipai_operator, ipai_worker, ipai_agent;
 revoke all on all tables in schema connectors from service_role, ipai_admin, ipai_operator, ipai_worker, ipai_agent;
 revoke all on all functions in schema connectors from service_role, ipai_admin, ipai_operator, ipai_worker, ipai_agent;
-revoke update (replayed_at) on connectors.dead_letters from service_role, ipai_admin, ipai_operator;
+revoke update (replayed_at) on connectors.dead_letters
+    from service_role, ipai_admin, ipai_operator, ipai_worker;
 grant execute on all functions in schema connectors to public;
 
 do $row_security$
