@@ -79,7 +79,8 @@ class Source:
         last = -(-len(rows) // 2)
         links = ""
         if page < last:
-            links = f'<{BASE}{path}?page={page + 1}>; rel="next", <{BASE}{path}?page={last}>; rel="last"'
+            address = f"{BASE}{path}?page="
+            links = f'<{address}{page + 1}>; rel="next", <{address}{last}>; rel="last"'
             if "since" in query:  # without a last page the next is found only by reading this one
                 links = f'<{BASE}{path}?page={page + 1}&since={query["since"]}>; rel="next"'
         chunk = rows[(page - 1) * 2 : page * 2]

@@ -97,7 +97,8 @@ def test_context_fields_fit_into_a_record_without_members(run):
 
 @pytest.mark.parametrize("setting", ["map", "filter", "deselect", "flatten"])
 def test_the_dict_lane_keeps_digits_and_unknown_fields(demo, run, setting):
-    exact = b'{"id":1,"extra":5,"n":12345678901234567890.123456789012345678,"new":{"k":9223372036854775807}}'
+    number = b"12345678901234567890.123456789012345678"
+    exact = b'{"id":1,"extra":5,"n":' + number + b',"new":{"k":9223372036854775807}}'
     config = {
         "map": {"stream_maps": {"labels": {"__alias__": "tags"}}},
         "filter": {"stream_maps": {"labels": {"__filter__": "id == 1"}}},
@@ -115,7 +116,7 @@ def test_the_dict_lane_keeps_digits_and_unknown_fields(demo, run, setting):
     stream = "tags" if setting == "map" else "labels"
     line = next(one for one in output.lines if f'"stream":"{stream}","record"'.encode() in one)
 
-    assert b'"n":12345678901234567890.123456789012345678' in line
+    assert b'"n":' + number in line
     assert b"9223372036854775807" in line
     assert (b'"extra":5' in line) is (setting != "deselect")
     assert len(output.records(stream)) == (1 if setting == "filter" else 2)

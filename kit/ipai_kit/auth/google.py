@@ -33,11 +33,10 @@ class ServiceAccountAuth:
         subject: str | None = None,
     ) -> None:
         info = _key_info(key)
+        read_key: Any = Credentials.from_service_account_info  # untyped in google-auth
         transport.allow(str(info.get("token_uri", "")))
         try:
-            self._credentials: Any = Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
-                info, scopes=list(scopes), subject=subject
-            )
+            self._credentials = read_key(info, scopes=list(scopes), subject=subject)
         except (ValueError, GoogleAuthError) as error:
             message = "The service account key is not usable."
             raise ConfigurationError(message, next_step="Paste the whole JSON key file.") from error
