@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who may import whom, and the house rules a machine can check. Packages are found, never listed."""
+"""Who may import whom, and the house rules a machine can check. Packages are found by glob."""
 
 from __future__ import annotations
 
