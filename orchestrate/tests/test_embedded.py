@@ -411,7 +411,7 @@ def test_a_home_the_servers_user_cannot_reach_keeps_its_data_elsewhere() -> None
 
 @needs_root
 def test_binaries_the_servers_user_cannot_reach_are_copied(home: Path) -> None:
-    closed = Path(tempfile.mkdtemp(prefix="ipai-test-"))  # mode 0700, like /root/venv
+    closed = Path(tempfile.mkdtemp(prefix="ipai-test-"))  # mode 0700, as a home may be
     try:
         original = find_binaries({})
         for root in original.roots:
