@@ -21,6 +21,7 @@ _WHERE = {
     "run": "run",
     "runs": "runs",
     "sandbox": "sandbox",
+    "silver": "silver",
     "spec": "spec",
     "state": "state",
 }

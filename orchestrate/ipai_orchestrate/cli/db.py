@@ -15,7 +15,7 @@ from ipai_orchestrate.psql import run_psql
 
 @click.group("db")
 def db_command() -> None:
-    r"""Start, stop and open the database.
+    """Start, stop and open the database.
 
     \b
     Examples:
@@ -27,7 +27,7 @@ def db_command() -> None:
 
 @db_command.command()
 def start() -> None:
-    r"""Start the embedded server and keep it running.
+    """Start the embedded server and keep it running.
 
     Other commands start it when they need it and stop it when they end; this one keeps it.
 
@@ -43,7 +43,7 @@ def start() -> None:
 @db_command.command()
 @click.option("--force", is_flag=True, help="Even while other processes use it.")
 def stop(force: bool) -> None:
-    r"""Stop the embedded server; the data stays.
+    """Stop the embedded server; the data stays.
 
     \b
     Example:
@@ -57,7 +57,7 @@ def stop(force: bool) -> None:
 @db_command.command()
 @json_option
 def status(as_json: bool) -> None:
-    r"""Show whether the embedded server runs, who keeps it, and where it is.
+    """Show whether the embedded server runs, who keeps it, and where it is.
 
     \b
     Example:
@@ -72,7 +72,7 @@ def status(as_json: bool) -> None:
 
 @db_command.command()
 def url() -> None:
-    r"""Print the address of the database, for psycopg, SQLAlchemy, psql and others.
+    """Print the address of the database, for psycopg, SQLAlchemy, psql and others.
 
     \b
     Example:
@@ -84,7 +84,7 @@ def url() -> None:
 @db_command.command(context_settings={"ignore_unknown_options": True})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(arguments: tuple[str, ...]) -> int:
-    r"""Open the database with psql; further arguments go to psql.
+    """Open the database with psql; further arguments go to psql.
 
     \b
     Examples:
@@ -98,7 +98,7 @@ def psql(arguments: tuple[str, ...]) -> int:
 @db_command.command()
 @json_option
 def migrate(as_json: bool) -> None:
-    r"""Apply the migrations that the database does not have yet.
+    """Apply the migrations that the database does not have yet.
 
     The embedded server does this by itself; other databases change only when told to.
 

@@ -24,7 +24,7 @@ from ipai_orchestrate.pipeline.stop import stop_on_signals
 )
 @click.option("--api-url", help="With --live: GitHub Enterprise, e.g. https://host/api/v3.")
 def demo_command(live: str | None, keep: bool, size: int, api_url: str | None) -> int:
-    r"""See it work: a stand-in of GitHub, two syncs, Bronze, Silver and Gold in Postgres.
+    """See it work: a stand-in of GitHub, two syncs, Bronze, Silver and Gold in Postgres.
 
     \b
     Examples:

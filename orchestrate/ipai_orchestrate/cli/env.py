@@ -14,7 +14,7 @@ from ipai_orchestrate.embedded.home import home_of
 @click.command("env")
 @json_option
 def env_command(as_json: bool) -> None:
-    r"""Print the settings of this installation for a shell, Meltano or a notebook.
+    """Print the settings of this installation for a shell, Meltano or a notebook.
 
     \b
     Example:

@@ -32,7 +32,7 @@ file_option = click.option(
 
 @click.group("instance")
 def instance_command() -> None:
-    r"""Set up connectors: which source, with which settings.
+    """Set up connectors: which source, with which settings.
 
     \b
     Example:
@@ -58,7 +58,7 @@ def add(
     env: str,
     schedule: str | None,
 ) -> None:
-    r"""Set up a connector under an ID of your choice.
+    """Set up a connector under an ID of your choice.
 
     \b
     Example:
@@ -91,7 +91,7 @@ def set_(
     schedule: str | None,
     status: str | None,
 ) -> None:
-    r"""Change the settings, the schedule or the status of an instance.
+    """Change the settings, the schedule or the status of an instance.
 
     \b
     Examples:
@@ -115,7 +115,7 @@ def set_(
 @instance_command.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    r"""List all instances with their last run.
+    """List all instances with their last run.
 
     \b
     Example:
@@ -136,7 +136,7 @@ def list_(as_json: bool) -> None:
 @click.argument("instance_id", metavar="ID")
 @json_option
 def show(instance_id: str, as_json: bool) -> None:
-    r"""Show one instance with its settings; there are no secrets in them.
+    """Show one instance with its settings; there are no secrets in them.
 
     \b
     Example:

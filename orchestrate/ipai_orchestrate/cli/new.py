@@ -12,7 +12,7 @@ from ipai_orchestrate.scaffold import new_tap
 
 @click.group("new")
 def new_command() -> None:
-    r"""Write a new connector.
+    """Write a new connector.
 
     \b
     Example:
@@ -31,7 +31,7 @@ def new_command() -> None:
     help="The repository, if not the current folder.",
 )
 def tap(name: str, title: str | None, domain: str, root: Path) -> None:
-    r"""Write the folder of a tap that works: spec, one stream, its stand-in, tests.
+    """Write the folder of a tap that works: spec, one stream, its stand-in, tests.
 
     \b
     Example:

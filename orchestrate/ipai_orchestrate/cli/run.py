@@ -43,7 +43,7 @@ def run_command(
     verbose: bool,
     as_json: bool,
 ) -> int:
-    r"""Sync an instance: tap into Bronze, then Silver and Gold of what changed.
+    """Sync an instance: tap into Bronze, then Silver and Gold of what changed.
 
     \b
     Examples:

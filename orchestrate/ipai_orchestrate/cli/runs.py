@@ -23,7 +23,7 @@ PAGE = 1000
 @click.option("--limit", default=20, show_default=True, help="How many.")
 @json_option
 def runs_command(instance_id: str | None, limit: int, as_json: bool) -> None:
-    r"""List runs, newest first.
+    """List runs, newest first.
 
     \b
     Examples:
@@ -65,7 +65,7 @@ def _row(run: RunSummary) -> tuple[object, ...]:
 def logs_command(
     run: str | None, follow: bool, level: str, stream: str | None, as_json: bool
 ) -> None:
-    r"""Show the log of a run: by its id or the start of it, by instance, or the newest.
+    """Show the log of a run: by its id or the start of it, by instance, or the newest.
 
     \b
     Examples:
@@ -113,7 +113,7 @@ def _show(line: LogLine, *, as_json: bool) -> None:
 @click.argument("run", metavar="RUN")
 @click.option("--reason", help="Kept with the run.")
 def cancel_command(run: str, reason: str | None) -> None:
-    r"""End a run: it keeps what is committed, and the next run continues there.
+    """End a run: it keeps what is committed, and the next run continues there.
 
     \b
     Example:

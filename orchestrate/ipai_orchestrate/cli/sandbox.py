@@ -15,7 +15,7 @@ TICK_SECONDS = 0.2
 
 @click.group("sandbox")
 def sandbox_command() -> None:
-    r"""Serve a stand-in of a source's API on loopback.
+    """Serve a stand-in of a source's API on loopback.
 
     \b
     Example:
@@ -36,7 +36,7 @@ def sandbox_command() -> None:
 def up(
     source: str, port: int, latency_ms: float, option: tuple[str, ...], fault: tuple[str, ...]
 ) -> None:
-    r"""Serve until Ctrl-C; one line of JSON on standard output says where.
+    """Serve until Ctrl-C; one line of JSON on standard output says where.
 
     \b
     Examples:

@@ -15,7 +15,7 @@ from ipai_orchestrate.pipeline.start import default_work_root
 @click.command("connectors")
 @json_option
 def connectors_command(as_json: bool) -> None:
-    r"""List the connectors installed here.
+    """List the connectors installed here.
 
     \b
     Example:
@@ -44,7 +44,7 @@ def connectors_command(as_json: bool) -> None:
 @click.option("--stream", "streams", multiple=True, metavar="NAME", help="Only this; repeatable.")
 @json_option
 def check_command(instance_id: str, streams: tuple[str, ...], as_json: bool) -> int:
-    r"""Check credentials and reachability: read one record of every stream, store nothing.
+    """Check credentials and reachability: read one record of every stream, store nothing.
 
     \b
     Example:
@@ -78,7 +78,7 @@ def _show(result: SourceCheck) -> None:
 @click.option("--catalog", is_flag=True, help="The whole Singer catalog instead of a table.")
 @json_option
 def discover_command(instance_id: str, catalog: bool, as_json: bool) -> None:
-    r"""List the streams a source offers, with their keys and cursors.
+    """List the streams a source offers, with their keys and cursors.
 
     \b
     Examples:

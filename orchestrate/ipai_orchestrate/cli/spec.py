@@ -15,7 +15,7 @@ CONFIGURATION = 78
 
 @click.group("spec")
 def spec_command() -> None:
-    r"""Check and explain connector specs (connector.yaml).
+    """Check and explain connector specs (connector.yaml).
 
     \b
     Examples:
@@ -28,7 +28,7 @@ def spec_command() -> None:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @json_option
 def validate(paths: tuple[str, ...], as_json: bool) -> int:
-    r"""Check specs: files, folders of taps, or names of installed connectors.
+    """Check specs: files, folders of taps, or names of installed connectors.
 
     \b
     Example:
@@ -51,7 +51,7 @@ def validate(paths: tuple[str, ...], as_json: bool) -> int:
 @click.argument("path", metavar="PATH")
 @json_option
 def explain(path: str, as_json: bool) -> None:
-    r"""Say in words what a connector reads, needs and creates.
+    """Say in words what a connector reads, needs and creates.
 
     \b
     Example:

@@ -13,7 +13,7 @@ from ipai_orchestrate.exceptions import ConfigurationError
 
 @click.group("state")
 def state_command() -> None:
-    r"""Look at bookmarks, set them, go back to earlier ones.
+    """Look at bookmarks, set them, go back to earlier ones.
 
     \b
     Examples:
@@ -26,7 +26,7 @@ def state_command() -> None:
 @state_command.command()
 @click.argument("instance_id", metavar="INSTANCE")
 def get(instance_id: str) -> None:
-    r"""Print the stored state as JSON; {} when there is none.
+    """Print the stored state as JSON; {} when there is none.
 
     \b
     Example:
@@ -41,7 +41,7 @@ def get(instance_id: str) -> None:
 @click.argument("instance_id", metavar="INSTANCE")
 @click.argument("file", type=click.File(encoding="utf-8"))
 def set_(instance_id: str, file: IO[str]) -> None:
-    r"""Replace the state by the JSON in FILE, or of standard input with -.
+    """Replace the state by the JSON in FILE, or of standard input with -.
 
     \b
     Examples:
@@ -63,7 +63,7 @@ def set_(instance_id: str, file: IO[str]) -> None:
 @click.option("--limit", default=20, show_default=True, help="How many.")
 @json_option
 def history(instance_id: str, limit: int, as_json: bool) -> None:
-    r"""List past states, newest first.
+    """List past states, newest first.
 
     \b
     Example:
@@ -89,7 +89,7 @@ def history(instance_id: str, limit: int, as_json: bool) -> None:
 @click.argument("instance_id", metavar="INSTANCE")
 @click.option("--version", type=int, required=True, help="One of `ipai state history`.")
 def rollback(instance_id: str, version: int) -> None:
-    r"""Go back to an earlier state: the next run reads again what came after it.
+    """Go back to an earlier state: the next run reads again what came after it.
 
     \b
     Example:

@@ -245,7 +245,9 @@ class _Job:
         self.observer.transforming(len(streams))
         pairs = [(self.run.source_type, stream) for stream in streams]
         try:
-            self.transformed = run_dbt(self.database.dsn, streams=pairs, on_event=self._hear_dbt)
+            self.transformed = run_dbt(
+                self.database.dsn, streams=pairs, on_event=self._hear_dbt, on_wait=self._obey
+            )
         except _Stopped:
             return self.ledger.failure or self._failed(stopped_by(self.stop.signum))
         self.hear(LogLine("dbt", self.transformed.summary()))
@@ -273,5 +275,9 @@ class _Job:
             level = "debug"
         fields = {"node": event.node, "status": event.status} if event.node else {}
         self.hear(LogLine("dbt", self.redactor.text(event.message), level, fields=fields))
+        self._obey()
+
+    def _obey(self) -> None:
+        """End dbt when the run is to stop, also while dbt has nothing to say."""
         if self._wish() != "go_on":
             raise _Stopped
