@@ -350,10 +350,10 @@ def peer_contenders(server: Server, folder: Path, rows: dict[str, int]) -> list[
         path = folder / f"peer-{name}.json"
         path.write_text(json.dumps(settings))
         command = [str(venv / "bin" / "target-postgres"), "--config", str(path)]
-        for step in ("first load", "replay"):
-            contenders.append(
-                peer_step(server, folder, rows, f"meltanolabs {name}, {step}", command)
-            )
+        contenders += [
+            peer_step(server, folder, rows, f"meltanolabs {name}, {step}", command)
+            for step in ("first load", "replay")
+        ]
     return contenders
 
 
@@ -417,11 +417,11 @@ def show(lines: list[dict[str, Any]]) -> None:
         if line["kind"] != kind:
             kind = line["kind"]
             print(kind)
+        times = f"{line['times_ours'] or 0:8.2f}{line['times_copy'] or 0:8.2f}"
         print(
             f"  {line['contender']:33}{line['rows']:8}{line['client']:8.2f}{line['server']:8.2f}"
             f"{line['rows_per_cpu_second']:12,}{line['wall']:8.2f}{line['rss_mb']:6.0f}"
-            f"{line['wal_per_row']:9.0f}{line['times_ours'] or 0:8.2f}{line['times_copy'] or 0:8.2f}"
-            f"  {line['problem']}"
+            f"{line['wal_per_row']:9.0f}{times}  {line['problem']}"
         )
 
 
