@@ -281,7 +281,8 @@ CATALOG_RULES = {
         select proname from pg_proc where pronamespace = 'connectors'::regnamespace
             and not coalesce(proconfig @> array['search_path=""'], false)""",
     "no function is executable by everybody": """
-        select proname from pg_proc as p, aclexplode(coalesce(proacl, acldefault('f', proowner))) as a
+        select proname
+        from pg_proc as p, aclexplode(coalesce(proacl, acldefault('f', proowner))) as a
         where pronamespace = 'connectors'::regnamespace and a.grantee = 0""",
     "nothing is granted to anon, authenticated or everybody": """
         select relname from pg_class as c, aclexplode(c.relacl) as a
@@ -308,10 +309,12 @@ CATALOG_RULES = {
         select conname from pg_constraint as k
         where contype = 'f' and connamespace = 'connectors'::regnamespace and not exists (
             select from pg_index as i where i.indrelid = k.conrelid
-                and coalesce(pg_get_expr(i.indpred, i.indrelid), '') in ('', '(retry_of IS NOT NULL)')
+                and coalesce(pg_get_expr(i.indpred, i.indrelid), '')
+                    in ('', '(retry_of IS NOT NULL)')
                 and (i.indkey::smallint[])[0:cardinality(k.conkey) - 1] @> k.conkey)""",
     "every time is a point in time": """
-        select c.relname || '.' || a.attname from pg_class as c join pg_attribute as a on a.attrelid = c.oid
+        select c.relname || '.' || a.attname
+        from pg_class as c join pg_attribute as a on a.attrelid = c.oid
         where relnamespace = 'connectors'::regnamespace and a.atttypid = 'timestamp'::regtype""",
 }
 

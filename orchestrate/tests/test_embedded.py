@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -139,18 +138,16 @@ def test_the_server_is_out_of_reach_of_the_callers_terminal_signals(home: Path) 
         assert os.getsid(pid) != os.getsid(0)
 
 
-_USER = textwrap.dedent(
-    """
-    import os, sys, time
-    import psycopg
-    from ipai_orchestrate import embedded
-    with embedded.open_database(sys.argv[1], migrated=False) as dsn:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            row = connection.execute("select pg_postmaster_start_time()").fetchone()
-            print(row[0].isoformat(), flush=True)
-        time.sleep(float(sys.argv[2]))
-    """
-)
+_USER = """
+import sys, time
+import psycopg
+from ipai_orchestrate import embedded
+with embedded.open_database(sys.argv[1], migrated=False) as dsn:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        row = connection.execute("select pg_postmaster_start_time()").fetchone()
+        print(row[0].isoformat(), flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
 
 
 def start_user(home: Path, seconds: float) -> subprocess.Popen[str]:

@@ -222,8 +222,8 @@ def test_the_setting_is_secret() -> None:
 _TAP = """
 import json, sys
 if "--discover" in sys.argv:
-    schema = {"type": "object", "properties": {"id": {"type": "integer"}}}
-    print(json.dumps({"streams": [{"tap_stream_id": "issues", "stream": "issues", "schema": schema}]}))
+    issues = {"tap_stream_id": "issues", "stream": "issues", "schema": {"type": "object"}}
+    print(json.dumps({"streams": [issues]}))
     sys.exit()
 done = 0
 if "--state" in sys.argv:
@@ -231,7 +231,7 @@ if "--state" in sys.argv:
     done = state["bookmarks"]["issues"]["replication_key_value"]
 def say(**message):
     print(json.dumps(message), flush=True)
-say(type="SCHEMA", stream="issues", schema={"properties": {"id": {"type": "integer"}}}, key_properties=["id"])
+say(type="SCHEMA", stream="issues", schema={"type": "object"}, key_properties=["id"])
 for number in (done + 1, done + 2):
     say(type="RECORD", stream="issues", record={"id": number})
 say(type="STATE", value={"bookmarks": {"issues": {"replication_key_value": done + 2}}})
@@ -259,7 +259,10 @@ state_backend: {uri: "ipai://"}
 environments: [{name: dev}]
 plugins:
   extractors:
-  - {name: tap-github, namespace: tap_github, executable: ./tap.sh, capabilities: [catalog, state, discover]}
+  - name: tap-github
+    namespace: tap_github
+    executable: ./tap.sh
+    capabilities: [catalog, state, discover]
   loaders:
   - {name: target-bronze-postgres, namespace: target_bronze_postgres, executable: ./target.sh}
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The migration runner, and our migrations run by it: twice, at once, backwards, as nobody special."""
+"""The migration runner, and our migrations: twice, at once, backwards, as nobody special."""
 
 from __future__ import annotations
 
@@ -334,7 +334,7 @@ def one_run(dsn: str) -> str:
     """Take one run through its life and return its final status."""
     run(
         dsn,
-        "select * from connectors.register_connector_definition('github', 'x', '{\"streams\": []}')",
+        "select * from connectors.register_connector_definition('github', 'x', '{}')",
     )
     with ControlPlane.connect(dsn) as plane:
         plane.ensure_instance("github-acme", "ipai_connector_github", {})

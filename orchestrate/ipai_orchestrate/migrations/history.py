@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import psycopg
+from psycopg import sql
 
 from ipai_orchestrate.migrations.files import Migration
 
@@ -34,25 +35,22 @@ def lock_history(connection: Connection) -> None:
 
 def read_history(connection: Connection) -> dict[str, AppliedMigration]:
     """Return what has been applied; nothing when there is no history table yet."""
-    columns = {
-        str(name)
-        for (name,) in connection.execute(
-            "select column_name from information_schema.columns"
-            " where table_schema = 'supabase_migrations' and table_name = 'schema_migrations'"
-        )
-    }
+    columns = _columns(connection)
     if not columns:
         return {}
     # The oldest history tables have the version alone.
-    wanted = [name if name in columns else f"null as {name}" for name in ("name", "statements")]
-    query = f"select version, {', '.join(wanted)} from supabase_migrations.schema_migrations"  # noqa: S608 - two fixed names
+    name, statements = (
+        sql.Identifier(column) if column in columns else sql.NULL
+        for column in ("name", "statements")
+    )
+    query = sql.SQL("select version, {}, {} from supabase_migrations.schema_migrations")
     return {
         str(version): AppliedMigration(
             str(version),
             None if name is None else str(name),
             tuple(str(item) for item in statements) if isinstance(statements, list) else None,
         )
-        for version, name, statements in connection.execute(query)
+        for version, name, statements in connection.execute(query.format(name, statements))
     }
 
 
@@ -61,11 +59,7 @@ def create_history(connection: Connection) -> None:
 
     The catalog is asked first: an `alter table` that changes nothing still waits for every reader.
     """
-    rows = connection.execute(
-        "select column_name from information_schema.columns"
-        " where table_schema = 'supabase_migrations' and table_name = 'schema_migrations'"
-    ).fetchall()
-    columns = {str(name) for (name,) in rows}
+    columns = _columns(connection)
     if not columns:
         connection.execute("create schema if not exists supabase_migrations")
         connection.execute(
@@ -78,6 +72,14 @@ def create_history(connection: Connection) -> None:
             connection.execute(
                 f"alter table supabase_migrations.schema_migrations add column {column} {kind}"
             )
+
+
+def _columns(connection: Connection) -> set[str]:
+    rows = connection.execute(
+        "select column_name from information_schema.columns"
+        " where table_schema = 'supabase_migrations' and table_name = 'schema_migrations'"
+    )
+    return {str(name) for (name,) in rows}
 
 
 def record(connection: Connection, migration: Migration) -> None:
