@@ -122,7 +122,7 @@ class Keeper:
                 at_latest.append(row)
             else:
                 piece.ordered = False
-        if piece.boundary is not None and not piece.stream.reader.children:
+        if piece.boundary is not None:
             piece.boundary += [_digest(row) for row in at_latest]
             if len(piece.boundary) > _MOST_AT_BOUNDARY:
                 piece.boundary = None

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -42,6 +42,7 @@ class Transport:
     ) -> None:
         self._origins = {_origin(url) for url in base_urls}
         self._timeout = timeout
+        self._environments: dict[str, Mapping[str, Any]] = {}
         self._session = requests.Session()
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections, max_retries=0)
@@ -91,12 +92,9 @@ class Transport:
 
     def _exchange(self, request: requests.PreparedRequest) -> Reply:
         url = request.url or ""
-        settings: dict[str, Any] = dict(
-            self._session.merge_environment_settings(url, {}, False, None, None)
-        )
         try:
             response = self._session.send(
-                request, timeout=self._timeout, allow_redirects=False, **settings
+                request, timeout=self._timeout, allow_redirects=False, **self._environment(url)
             )
             body = response.content
         except requests.exceptions.SSLError as error:
@@ -108,6 +106,15 @@ class Transport:
             raise TransportError(type(error).__name__) from error
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Reply(response.status_code, headers, body, url)
+
+    def _environment(self, url: str) -> Mapping[str, Any]:
+        """Return proxy and certificate settings; asked once per host because it takes long."""
+        host = urlsplit(url).netloc
+        if host not in self._environments:
+            self._environments[host] = self._session.merge_environment_settings(
+                url, {}, False, None, None
+            )
+        return self._environments[host]
 
     def close(self) -> None:
         """Close every connection."""
