@@ -6,12 +6,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from ipai_kit.exceptions import ConfigurationError
 from ipai_kit.spec import ConnectorSpec
 
-__all__ = ["KIT_SETTINGS", "settings_from_environment"]
+__all__ = ["KIT_SETTINGS", "settings_from_environment", "with_numbers"]
 
 KIT_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "start_date": {
@@ -68,6 +69,24 @@ def settings_from_environment(
                 found[name] = _parsed(variable, os.environ[variable], setting)
                 break
     return found
+
+
+def with_numbers(schema: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with numbers that came as text made numbers.
+
+    Meltano cannot write decimals into a configuration file, so they are text there.
+    """
+    read = dict(config)
+    for name, value in config.items():
+        if isinstance(value, str) and _is_number(schema.get("properties", {}).get(name, {})):
+            with suppress(ValueError):  # what is no number fails the schema, with its own message
+                read[name] = float(value)
+    return read
+
+
+def _is_number(setting: Mapping[str, Any]) -> bool:
+    kind = setting.get("type", "string")
+    return "number" in kind if isinstance(kind, list) else kind == "number"
 
 
 def _parsed(variable: str, text: str, setting: Mapping[str, Any]) -> Any:

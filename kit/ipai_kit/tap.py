@@ -32,7 +32,7 @@ from ipai_kit.rest.retry import RetryPolicy, Verdict, classify_rest
 from ipai_kit.rest.run import Run
 from ipai_kit.rest.streams import RestStream
 from ipai_kit.rest.transport import Transport
-from ipai_kit.settings import KIT_SETTINGS, settings_from_environment
+from ipai_kit.settings import KIT_SETTINGS, settings_from_environment, with_numbers
 from ipai_kit.singer.writer import FastWriter
 from ipai_kit.spec import (
     ConnectorSpec,
@@ -275,4 +275,5 @@ class ConnectorTap(Tap):
         prefix = f"{cls.name.upper().replace('-', '_')}_"
         ambient = settings_from_environment(cls.config_jsonschema, prefix, cls.spec)
         config = {**found.config, **ambient} if found.parse_env else {**ambient, **found.config}
+        config = with_numbers(cls.config_jsonschema, config)
         return replace(found, config=config, parse_env=False)  # singer-sdk reads no decimals

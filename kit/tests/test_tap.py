@@ -15,12 +15,13 @@ from singer_sdk.testing import SuiteConfig, get_tap_test_class
 from singer_sdk.testing.runners import TapTestRunner
 
 from ipai_kit.exceptions import ConfigurationError
-from ipai_kit.settings import settings_from_environment
+from ipai_kit.settings import settings_from_environment, with_numbers
 from ipai_kit.testing.loopback import Answer
 
 TAP = '''
 from ipai_kit.auth import BearerAuth
 from ipai_kit.rest import LinkHeader, RestStream
+from ipai_kit.settings import with_numbers
 from ipai_kit.tap import ConnectorTap
 
 
@@ -331,3 +332,14 @@ def test_a_setting_that_is_no_json_is_named_without_its_value(monkeypatch):
     with pytest.raises(ConfigurationError, match="TAP_X_COUNT") as caught:
         settings_from_environment(SCHEMA, "TAP_X_")
     assert "s3cret" not in str(caught.value)
+
+
+def test_numbers_may_come_as_text_because_meltano_writes_them_so():
+    schema = {
+        "properties": {"rate": {"type": ["number", "null"]}, "name": {"type": "string"}, "n": {}}
+    }
+
+    assert {"rate": 0.5, "name": "1", "n": "2"} == with_numbers(
+        schema, {"rate": "0.5", "name": "1", "n": "2"}
+    )
+    assert {"rate": "fast"} == with_numbers(schema, {"rate": "fast"})
