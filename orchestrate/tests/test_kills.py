@@ -141,7 +141,7 @@ def differences(installation, instance_id):
             rows = connection.execute(
                 f"select record_key, record from {table} where instance_id = %s", (instance_id,)
             ).fetchall()
-            landed = {key: record for key, record in rows}
+            landed = dict(rows)
             truth = {
                 json.dumps(one["key"], separators=(",", ":"), ensure_ascii=False): one["record"]
                 for one in installation.sandbox.records(stream)

@@ -26,7 +26,10 @@ from ipai_orchestrate.transform.silver.generate import generate
     help="Folder with streams/<source>/<stream>.json. Default: schemas/ beside the project.",
 )
 def main(check: bool, transform: Path | None, schemas: Path | None) -> None:
-    """Generate transform/models/silver from the streams' schemas."""
+    """Generate transform/models/silver from the streams' schemas.
+
+    Example: ipai silver generate --check
+    """
     try:
         root = transform or find_project().root
         drift = generate(root, schemas or root.parent / "schemas", check=check)
