@@ -222,6 +222,22 @@ def test_a_429_pauses_every_thread(client, call, reply):
     assert made.retries == 0
 
 
+def test_a_delay_told_in_the_body_is_honoured(client, call, reply):
+    detail = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "30.5s"}
+    made = client(reply({"error": {"details": [detail]}}, 429), reply(b"[]"))
+    made.fetch(call(), body)
+
+    assert sum(made.waiting.waits) == pytest.approx(30.5, abs=0.1)
+
+
+def test_a_source_that_always_says_now_is_not_asked_for_ever(client, call, reply):
+    made = client(reply(b"", 429, {"retry-after": "0"}))
+
+    with pytest.raises(TryAgainLaterError):
+        made.fetch(call(), body)
+    assert len(made.script.sent) < 30
+
+
 def test_a_limit_without_an_end_backs_off_for_a_minute(client, call, reply):
     limited = reply(b"secondary rate limit", 403)
     made = client(limited, reply(b"[]"), max_wait_seconds=100)

@@ -147,6 +147,8 @@ class Client:
         wait = verdict.wait
         if wait is None:
             wait = self._policy.limit_wait(attempt.limits, self._random)
+        elif attempt.limits > 1:  # what the source told was too short
+            wait = max(wait, self._policy.backoff(attempt.limits, self._random))
         if self._budgets and attempt.signed is not None:
             wait = self._budgets.exhausted(attempt.signed, wait)
         self._refuse_long_wait(attempt, verdict, wait, for_all=True)

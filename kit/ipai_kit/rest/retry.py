@@ -18,6 +18,7 @@ __all__ = ["Action", "RetryPolicy", "Verdict", "classify_rest", "quota_left", "r
 _LIMIT_TEXT = re.compile(
     rb"rate.?limit|secondary.?limit|abuse.?detection|too many requests|quota", re.IGNORECASE
 )
+_DELAY = re.compile(rb'"retryDelay"\s*:\s*"(\d+(?:\.\d+)?)s"')
 _RETRIED = {408, 425, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524, 529, 530, 599}
 _EPOCH = 1_000_000_000
 
@@ -110,6 +111,8 @@ def _scope_hint(reply: Reply) -> str:
 
 def _limit(reply: Reply) -> Verdict | None:
     wait = retry_after(reply)
+    if wait is None and (told := _DELAY.search(reply.body[:65536])):
+        wait = float(told[1])  # Google's APIs tell it in the body
     remaining, reset = quota_left(reply)
     if wait is not None:
         return Verdict(Action.LIMITED, "The source asks to slow down.", wait)
