@@ -20,7 +20,12 @@ from tap_github.sandbox.world import ORGANIZATION, USER, GitHub, Settings
 
 __all__ = ["NARROW_TOKEN", "ORGANIZATION", "TOKENS", "USER", "create_app"]
 
-_CONFIG = {"organizations": [ORGANIZATION], "users": [USER], "auth_token": TOKENS[0]}
+_CONFIG = {
+    "organizations": [ORGANIZATION],
+    "users": [USER],
+    "auth_token": TOKENS[0],
+    "requests_per_second": 200,  # nobody else is served here
+}
 _LIMIT_BODY = {
     "message": "API rate limit exceeded for user ID 1.",
     "documentation_url": "https://docs.github.com/rest/rate-limit",
