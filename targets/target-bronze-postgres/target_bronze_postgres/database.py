@@ -58,6 +58,7 @@ class Database:
     stopping: threading.Event = field(default_factory=threading.Event)
     tables: dict[TableName, BronzeTable] = field(default_factory=dict)
     _first_loads: set[TableName] = field(default_factory=set)
+    _may_copy: bool = True
     _connection: Connection | None = None
     _facts: ServerFacts | None = None
     _in_doubt: tuple[str, list[StreamReport]] | None = None
@@ -103,6 +104,9 @@ class Database:
                 if fate is Fate.EXAMINE_DATA and refusal is None and batch is not None:
                     refusal = error
                     continue
+                if fate is Fate.INSERT and self._may_copy:
+                    self._may_copy = False
+                    continue
                 given_up_at = min(given_up_at, self._last_moment(batch))
                 if fate is not Fate.RETRY or time.monotonic() + wait > given_up_at:
                     raise explain(error) from error
@@ -127,7 +131,7 @@ class Database:
             if name not in self.tables:
                 self.tables[name] = self._open_table(connection, stream.plan)
         with connection.transaction():
-            reports = Landing(connection, self.settings, self.tables).write(batch)
+            reports = Landing(connection, self.settings, self.tables, self._may_copy).write(batch)
             row = connection.execute(statement("assigned_transaction")).fetchone()
             if row and row[0]:
                 self._in_doubt = (row[0], reports)

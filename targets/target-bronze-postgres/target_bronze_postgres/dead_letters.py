@@ -9,11 +9,10 @@ from psycopg import sql
 
 from target_bronze_postgres.batch import DeadLetter
 from target_bronze_postgres.statements import statement
-from target_bronze_postgres.tables import Connection, ensure_schema
+from target_bronze_postgres.tables import Connection, TableName, ensure_schema, table_exists
 
 _CONTROL_PLANE: Final = sql.Identifier("connectors", "dead_letters")
-_OWN_SCHEMA: Final = "ipai_bronze_core"
-_OWN: Final = sql.Identifier(_OWN_SCHEMA, "dead_letters")
+_OWN: Final = TableName("ipai_bronze_core", "dead_letters")
 
 
 def bury(
@@ -30,9 +29,10 @@ def bury(
         else:
             return
     connection.execute(statement("lock_definitions"))
-    ensure_schema(connection, _OWN_SCHEMA)
-    connection.execute(statement("create_dead_letters", dead_letters=_OWN))
-    _insert(connection, _OWN, letters, instance_id, run_id)
+    ensure_schema(connection, _OWN.schema)
+    if not table_exists(connection, _OWN):
+        connection.execute(statement("create_dead_letters", dead_letters=_OWN.identifier))
+    _insert(connection, _OWN.identifier, letters, instance_id, run_id)
 
 
 def _insert(

@@ -19,6 +19,7 @@ from ipai_kit.exceptions import (
 )
 
 _DISK_FULL: Final = "53100"
+_COPY_REFUSED: Final = "0A000"
 _RETRIED_CLASSES: Final = ("08", "40", "53", "55", "57", "58")
 _RETRIED_STATES: Final = frozenset({"23505", "25006", "42P01", "3F000", "25P02"})
 _DATA_CLASSES: Final = ("22", "54")
@@ -37,10 +38,11 @@ _MISPLACED: Final = re.compile(
 
 
 class Fate(Enum):
-    """What to do after a failed attempt."""
+    """What to do after a failed attempt: INSERT is the way round a table that refuses COPY."""
 
     RETRY = auto()
     EXAMINE_DATA = auto()
+    INSERT = auto()
     STOP = auto()
 
 
@@ -52,6 +54,8 @@ def fate_of(error: psycopg.Error) -> Fate:
         return Fate.RETRY if is_lost and not _is_final_refusal(str(error)) else Fate.STOP
     if state == _DISK_FULL:
         return Fate.STOP
+    if state == _COPY_REFUSED:
+        return Fate.INSERT
     if state in _RETRIED_STATES or state.startswith(_RETRIED_CLASSES):
         return Fate.RETRY
     return Fate.EXAMINE_DATA if state.startswith(_DATA_CLASSES) else Fate.STOP

@@ -7,7 +7,7 @@ a row per stream says which version is active, for taps that activate the same v
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from psycopg import sql
 
@@ -15,7 +15,10 @@ from target_bronze_postgres.batch import StreamBatch
 from target_bronze_postgres.binary import text_array
 from target_bronze_postgres.settings import Settings
 from target_bronze_postgres.statements import statement
-from target_bronze_postgres.tables import BronzeTable, Connection
+from target_bronze_postgres.tables import BronzeTable, Connection, TableName, table_exists
+
+_GENERATIONS: Final = "ipai_generations"
+_KEYS: Final = "ipai_generation_keys"
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,9 @@ class GenerationStore:
         """The active version; creates the tables when a schema sees its first generation."""
         if not table.has_generations:
             self.connection.execute(statement("lock_definitions"))
-            self._execute(table, "create_generations", {})
-            self._execute(table, "create_generation_keys", {})
+            for name in (_GENERATIONS, _KEYS):
+                if not table_exists(self.connection, TableName(table.name.schema, name)):
+                    self._execute(table, f"create_{name.removeprefix('ipai_')}", {})
             table.has_generations = True
         query = statement("active_version", **_names(table))
         row = self.connection.execute(query, self._owner(stream)).fetchone()
@@ -77,6 +81,6 @@ class GenerationStore:
 def _names(table: BronzeTable) -> dict[str, sql.Composable]:
     return {
         "table": table.name.identifier,
-        "generations": sql.Identifier(table.name.schema, "ipai_generations"),
-        "keys": sql.Identifier(table.name.schema, "ipai_generation_keys"),
+        "generations": sql.Identifier(table.name.schema, _GENERATIONS),
+        "keys": sql.Identifier(table.name.schema, _KEYS),
     }

@@ -9,7 +9,7 @@ The first load of an empty table does not even ask.
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ipai_kit.bronze import Row
 from target_bronze_postgres.batch import FlushBatch, StreamBatch, StreamReport
@@ -36,6 +36,7 @@ class Landing:
     connection: Connection
     settings: Settings
     tables: Mapping[TableName, BronzeTable]
+    may_copy: bool = True
 
     def write(self, batch: FlushBatch) -> list[StreamReport]:
         """Write everything; the caller commits."""
@@ -56,7 +57,7 @@ class Landing:
         rows = stream.to_write()
         inserted = updated = retired = 0
         if rows and (table.is_first_load or stream.keeps_every_version):
-            inserted = self._copy(table, stream, rows)
+            inserted = self._insert(table, stream, rows)
         elif rows:
             inserted, updated = self._merge(table, stream, rows)
         if not stream.keeps_every_version:
@@ -81,7 +82,7 @@ class Landing:
         states = self._probe(table, rows)
         new = [row for row, state in zip(rows, states, strict=True) if state == "n"]
         changed = [row for row, state in zip(rows, states, strict=True) if state == "c"]
-        inserted = self._copy(table, stream, new) if new else 0
+        inserted = self._insert(table, stream, new) if new else 0
         updated = sum(self._update(table, stream, part) for part in portions(changed))
         return inserted, updated
 
@@ -94,6 +95,14 @@ class Landing:
         query = statement("probe", table=table.name.identifier)
         row = self.connection.execute(query, values).fetchone()
         return str(row[0]) if row else ""
+
+    def _insert(self, table: BronzeTable, stream: StreamBatch, rows: Sequence[Row]) -> int:
+        if self.may_copy:
+            return self._copy(table, stream, rows)
+        query = statement("insert_rows", table=table.name.identifier)
+        for part in portions(rows):
+            self.connection.execute(query, self._columns(stream, part))
+        return len(rows)
 
     def _copy(self, table: BronzeTable, stream: StreamBatch, rows: Sequence[Row]) -> int:
         chunks = copy_chunks(
@@ -112,20 +121,24 @@ class Landing:
         return len(rows)
 
     def _update(self, table: BronzeTable, stream: StreamBatch, rows: Sequence[Row]) -> int:
-        values = {
+        has_cursor = stream.plan.cursor_property is not None
+        values = {**self._columns(stream, rows), "has_cursor": has_cursor}
+        query = statement("update_rows", table=table.name.identifier)
+        return self.connection.execute(query, values).rowcount
+
+    def _columns(self, stream: StreamBatch, rows: Sequence[Row]) -> dict[str, Any]:
+        """The rows column by column, each an array."""
+        return {
             "keys": text_array([row[0] for row in rows]),
             "records": text_array([row[1] for row in rows]),
             "emitted": timestamp_array((row[2] for row in rows), len(rows)),
             "cursors": text_array([row[3] for row in rows]),
             "hashes": bigint_array((row[4] for row in rows), len(rows)),
-            "has_cursor": stream.plan.cursor_property is not None,
             "instance_id": self.settings.instance_id,
             "run_id": self.settings.run_id,
             "source": stream.plan.source,
             "stream": stream.plan.stream,
         }
-        query = statement("update_rows", table=table.name.identifier)
-        return self.connection.execute(query, values).rowcount
 
 
 def portions(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -42,6 +42,9 @@ select exists (
          from pg_attribute a where a.attrelid = c.conrelid and a.attnum = any (c.conkey))
       = array['instance_id', 'record_key'])
 
+-- name: table_exists
+select to_regclass(%(table)s) is not null
+
 -- name: create_table
 create table {table} (
   instance_id text collate "C" not null,
@@ -68,9 +71,20 @@ comment on table {table} is {comment}
 -- name: holds_instance
 select exists (select from {table} where instance_id = %(instance_id)s)
 
+-- name: table_owner
+select source, stream from {table} limit 1
+
 -- name: copy_rows
 copy {table} (instance_id, source, stream, run_id, record_key, record, emitted_at, cursor, record_hash)
 from stdin (format binary)
+
+-- name: insert_rows
+-- For tables that refuse COPY: row-level security does, for roles that do not own the table.
+insert into {table} (instance_id, source, stream, run_id, record_key, record, emitted_at, cursor, record_hash)
+select %(instance_id)s, %(source)s, %(stream)s, %(run_id)s,
+       n.record_key, n.record::jsonb, n.emitted_at, n.cursor, n.record_hash
+from unnest(%(keys)s, %(records)s, %(emitted)s, %(cursors)s, %(hashes)s)
+  as n (record_key, record, emitted_at, cursor, record_hash)
 
 -- name: probe
 -- One letter per key, in order: n = new, s = same, c = changed or deleted.
@@ -108,7 +122,7 @@ select pg_xact_status(%(transaction)s::xid8)
 analyze {table}
 
 -- name: create_generations
-create table if not exists {generations} (
+create table {generations} (
   instance_id text collate "C" not null,
   source text collate "C" not null,
   stream text collate "C" not null,
@@ -118,7 +132,7 @@ create table if not exists {generations} (
 )
 
 -- name: create_generation_keys
-create table if not exists {keys} (
+create table {keys} (
   instance_id text collate "C" not null,
   source text collate "C" not null,
   stream text collate "C" not null,
@@ -174,7 +188,7 @@ select case when has_schema_privilege(to_regnamespace('connectors')::oid, 'usage
             else false end
 
 -- name: create_dead_letters
-create table if not exists {dead_letters} (
+create table {dead_letters} (
   id bigint generated always as identity primary key,
   instance_id text not null,
   run_id text,

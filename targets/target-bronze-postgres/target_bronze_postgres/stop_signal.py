@@ -22,7 +22,7 @@ class StopSignal:
         signal.signal(signal.SIGTERM, self.handle)
         signal.signal(signal.SIGINT, self.handle)
 
-    def handle(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as Python calls it
+    def handle(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Only set a flag: the run ends at its next step."""
         if self.signum is not None:
             os._exit(128 + signum)  # the server rolls the open transaction back

@@ -99,6 +99,7 @@ def open_table(
         columns = _columns(connection, name)
     _check_columns(name, columns)
     _check_key(connection, name, keeps_every_version=keeps_every_version)
+    _check_owner(connection, name, plan)
     held = connection.execute(
         statement("holds_instance", table=name.identifier), {"instance_id": instance_id}
     ).fetchone()
@@ -110,6 +111,12 @@ def ensure_schema(connection: Connection, schema: str) -> None:
     row = connection.execute(statement("schema_exists"), {"schema": f'"{schema}"'}).fetchone()
     if row and not row[0]:
         connection.execute(statement("create_schema", schema=sql.Identifier(schema)))
+
+
+def table_exists(connection: Connection, name: TableName) -> bool:
+    """Asked before creating: `if not exists` wants the right to create even where it is there."""
+    row = connection.execute(statement("table_exists"), {"table": name.quoted}).fetchone()
+    return bool(row and row[0])
 
 
 def _create(
@@ -151,6 +158,17 @@ def _check_columns(name: TableName, columns: dict[str, str]) -> None:
         listed = ", ".join(wrong)
         message = f"Table {name.quoted} is no Bronze table: {listed} missing or of another type."
         raise ConfigurationError(message, next_step="Rename it, or set 'source' to another name.")
+
+
+def _check_owner(connection: Connection, name: TableName, plan: StreamPlan) -> None:
+    """Refuse the table of another source and stream whose names happen to make the same name."""
+    row = connection.execute(statement("table_owner", table=name.identifier)).fetchone()
+    if row is not None and row != (plan.source, plan.stream):
+        owner = f"stream {row[1]!r} of source {row[0]!r}"
+        message = (
+            f"Table {name.quoted} belongs to {owner}, not to {plan.stream!r} of {plan.source!r}."
+        )
+        raise ConfigurationError(message, next_step="Set 'source' to another name.")
 
 
 def _check_key(connection: Connection, name: TableName, *, keeps_every_version: bool) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever is repeated, reordered or killed, the table is what the stream says, and STATE is true."""
+"""Whatever is repeated, reordered or killed: the table is what the stream says, STATE is true."""
 
 import json
 import random

@@ -41,6 +41,7 @@ def things(bronze: Any) -> list[tuple[Any, ...]]:
         ("22P02", Fate.EXAMINE_DATA, 70),
         ("54000", Fate.EXAMINE_DATA, 70),
         ("42601", Fate.STOP, 70),
+        ("0A000", Fate.INSERT, 70),
     ],
 )
 def test_what_an_error_means_depends_on_its_state(state: str, fate: Fate, exit_code: int) -> None:
@@ -135,15 +136,46 @@ def test_a_role_that_may_create_schemas_needs_nothing_more(
 def test_a_role_without_create_uses_what_is_there(
     bronze: Any, run_target: Make, server: Any, plain_role: str, schema: Make, record: Make
 ) -> None:
-    run_target([schema(), record(id=1)])
+    bad = '{"type":"RECORD","stream":"things","record":{"v":1}}'
+    activate = {"type": "ACTIVATE_VERSION", "stream": "things", "version": 1}
+    lines = [schema(), record(id=1, version=1), bad, activate]
+    run_target(lines)
     bronze.connection.execute("grant usage on schema ipai_bronze_core to plain")
-    bronze.connection.execute("""grant select, insert, update on all tables
+    bronze.connection.execute("""grant select, insert, update, delete on all tables
         in schema ipai_bronze_core to plain""")
 
-    done = run_target([schema(), record(id=2)], database_url=server.dsn(user=plain_role))
+    done = run_target([*lines, record(id=2)], database_url=server.dsn(user=plain_role))
 
     assert done.exit_code == 0
     assert things(bronze) == [(1,), (2,)]
+
+
+def test_a_table_with_row_level_security_takes_inserts_where_it_refuses_copy(
+    bronze: Any, run_target: Make, server: Any, plain_role: str, schema: Make, record: Make
+) -> None:
+    run_target([schema(), record(id=1, v=0), record(id=2, v=0)])
+    bronze.connection.execute("""
+        grant usage, create on schema ipai_bronze_core to plain;
+        grant select, insert, update on all tables in schema ipai_bronze_core to plain;
+        alter table ipai_bronze_core.raw_singer_things enable row level security;
+        create policy everything on ipai_bronze_core.raw_singer_things to plain using (true)""")
+    huge = '{"type":"RECORD","stream":"things","record":{"id":9,"v":1e999999}}'
+    lines = [schema(), record(id=1, v=0), record(id=2, v=1), huge, record(id=3, v=1)]
+
+    done = run_target(lines, database_url=server.dsn(user=plain_role))
+
+    assert done.exit_code == 0
+    assert [done.total(name) for name in ("inserted", "updated", "unchanged", "dead")] == [
+        1,
+        1,
+        1,
+        1,
+    ]
+    assert bronze.rows("things", "record_key, (record->'v')::int") == [
+        ("[1]", 0),
+        ("[2]", 1),
+        ("[3]", 1),
+    ]
 
 
 def test_letters_go_to_a_table_of_our_own_where_the_control_plane_keeps_us_out(

@@ -137,10 +137,9 @@ def test_a_second_signal_aborts_at_once_and_leaves_nothing_behind(
 
 def _idle(bronze: Any) -> bool:
     """No transaction of a target is open."""
-    return bool(
-        bronze.value("""select count(*) = 0 from pg_stat_activity
-            where application_name = 'target-bronze-postgres' and datname = current_database()""")
-    )
+    query = """select count(*) = 0 from pg_stat_activity
+        where application_name = 'target-bronze-postgres' and datname = current_database()"""
+    return bool(bronze.value(query))
 
 
 def test_nothing_reads_the_state_any_more(
@@ -203,7 +202,8 @@ class FailingDatabase:
 
 def test_an_error_of_the_writer_wakes_the_reader_and_comes_back_to_it() -> None:
     woken: list[bool] = []
-    writer = FlushWriter(FailingDatabase(), lambda *_: None, lambda: woken.append(True))  # type: ignore[arg-type]
+    database: Any = FailingDatabase()
+    writer = FlushWriter(database, lambda *_: None, lambda: woken.append(True))
 
     writer.submit(FlushBatch())
     wait_for(lambda: bool(woken))

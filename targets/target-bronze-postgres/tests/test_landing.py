@@ -46,7 +46,8 @@ def test_the_table_is_the_one_of_the_contract(
 
     columns = each_bronze.query("""
         select column_name, data_type, is_nullable = 'NO', column_default
-        from information_schema.columns where table_name = 'raw_singer_things' order by ordinal_position
+        from information_schema.columns where table_name = 'raw_singer_things'
+        order by ordinal_position
     """)
     key = each_bronze.value("""
         select pg_get_constraintdef(oid) from pg_constraint

@@ -257,11 +257,9 @@ def test_streams_with_long_or_odd_names_have_a_table_each(
 
     done = run_target(lines)
 
-    tables = [
-        row[0]
-        for row in bronze.query("""select table_name from information_schema.tables
-        where table_schema = 'ipai_bronze_core' and starts_with(table_name, 'raw_')""")
-    ]
+    query = """select table_name from information_schema.tables
+        where table_schema = 'ipai_bronze_core' and starts_with(table_name, 'raw_')"""
+    tables = [row[0] for row in bronze.query(query)]
     landed = {bronze.value(f'select stream from ipai_bronze_core."{table}"') for table in tables}
     assert done.exit_code == 0
     assert landed == set(names)
@@ -277,6 +275,15 @@ def test_two_streams_that_would_share_a_table_are_refused(run_target: Make, sche
 
     assert done.exit_code == 78
     assert "Streams 'b_c' and 'c' would share table" in done.error
+
+
+def test_the_table_of_another_source_is_refused(run_target: Make, schema: Make) -> None:
+    run_target([schema("b_c"), raw(b'{"id":1}', b"b_c")], source="a")
+
+    done = run_target([schema("c"), raw(b'{"id":1}', b"c")], source="a_b")
+
+    assert done.exit_code == 78
+    assert "belongs to stream 'b_c' of source 'a', not to 'c' of 'a_b'" in done.error
 
 
 def test_an_unknown_domain_is_refused(run_target: Make, schema: Make) -> None:

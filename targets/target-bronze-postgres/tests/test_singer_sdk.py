@@ -46,7 +46,7 @@ def test_about_lists_every_setting() -> None:
 
 def test_takes_its_configuration_from_the_environment_through_singer_sdk(bronze: Any) -> None:
     lines = (
-        b'{"type":"SCHEMA","stream":"a","schema":{"properties":{"id":{}}},"key_properties":["id"]}\n'
+        b'{"type":"SCHEMA","stream":"a","schema":{"properties":{}},"key_properties":["id"]}\n'
         b'{"type":"RECORD","stream":"a","record":{"id":1}}\n{"type":"STATE","value":{"a":1}}\n'
     )
     settings = {
