@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from starlette.applications import Starlette
 
 from ipai_kit.sandbox import ANONYMOUS, BurstLimit, Limit, Sandbox, Verdict, WindowQuota
+from tap_github.sandbox.author import Sizes
 from tap_github.sandbox.callers import NARROW_TOKEN, TOKENS, Callers
-from tap_github.sandbox.history import Sizes
 from tap_github.sandbox.routes import Routes
 from tap_github.sandbox.world import ORGANIZATION, USER, GitHub, Settings
 

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections import Counter
 from datetime import datetime, timedelta
 
+from tap_github.sandbox.author import Author
 from tap_github.sandbox.facts import Account, DeploymentStatus, Issue, Star
-from tap_github.sandbox.history import Author, close, conclusion_of, merge
+from tap_github.sandbox.history import close, conclusion_of, merge
 
 
 def change_repository(author: Author, step: int) -> Counter[str]:

@@ -11,11 +11,11 @@ import msgspec
 from starlette.requests import Request
 
 from ipai_kit.sandbox import PageSize, Refused, Reply, Sandbox, link_header, whole_number
-from tap_github.sandbox import shapes
 from tap_github.sandbox.callers import INSTALLATION, Callers, demand, is_narrow, is_stranger, refuse
 from tap_github.sandbox.facts import Organization, Repository
 from tap_github.sandbox.listings import LISTINGS, RESULT_CAP, Listing, owner_name
-from tap_github.sandbox.shapes import API, Json
+from tap_github.sandbox.shapes import accounts, repositories
+from tap_github.sandbox.shapes.form import API, Json
 from tap_github.sandbox.world import GitHub
 
 BLOCKED = "octo-sandbox/blocked"
@@ -62,7 +62,7 @@ class Routes:
 
     def _register_accounts(self, sandbox: Sandbox) -> None:
         for base in ("/orgs/{org}", "/organizations/{org_id}"):
-            sandbox.get(base)(lambda request: shapes.organization(self._organization(request)))
+            sandbox.get(base)(lambda request: accounts.organization(self._organization(request)))
             sandbox.get(f"{base}/repos")(self.organization_repositories)
             sandbox.get(f"{base}/members")(self.members)
             sandbox.get(f"{base}/teams")(self.teams)
@@ -70,7 +70,7 @@ class Routes:
         sandbox.get("/users/{user}/repos")(self.user_repositories)
         sandbox.stream("repositories", ("id",), self._repository_records)
         owner = self._world.organization
-        sandbox.stream("organizations", ("id",), lambda: [shapes.organization(owner)])
+        sandbox.stream("organizations", ("id",), lambda: [accounts.organization(owner)])
         sandbox.stream("members", _ORGANIZATION_KEY, lambda: self._member_records(owner))
         sandbox.stream("teams", _ORGANIZATION_KEY, lambda: self._team_records(owner))
         key = ("_organization_id", "_team_id", "id")
@@ -82,7 +82,7 @@ class Routes:
         """A repository by name or id."""
         found = self._repository(request)
         self._asked_by_name.add(found.id)
-        return shapes.single_repository(found)
+        return repositories.single_repository(found)
 
     def _list(self, request: Request, listing: Listing) -> Reply:
         repository = self._repository(request)
@@ -94,7 +94,11 @@ class Routes:
         path = path.replace("{owner}", request.path_params.get("owned_by", ""))
         plain = listing.stream == "stargazers" and "star+json" not in request.headers["accept"]
         encoded = [
-            shapes.account(one.account) if plain else self._encoded(repository, owner, listing, one)
+            (
+                accounts.account(one.account)
+                if plain
+                else self._encoded(repository, owner, listing, one)
+            )
             for one in _visible(request, chosen, listing)
         ]
         return _page(request, encoded, path, envelope=listing.envelope, total=len(chosen))
@@ -191,7 +195,7 @@ class Routes:
     def _account_page(
         self, request: Request, found: list[Repository], owner: Organization, rest: str
     ) -> Reply:
-        encoded = [_encode(shapes.listed_repository(one)) for one in found]
+        encoded = [_encode(repositories.listed_repository(one)) for one in found]
         return _page(request, encoded, f"/organizations/{owner.account.id}/{rest}")
 
     def user_repositories(self, request: Request) -> Reply:
@@ -201,7 +205,7 @@ class Routes:
         if not found:
             raise refuse(404, "Not Found")
         path = f"/user/{found[0].owner.id}/repos"
-        return _page(request, [_encode(shapes.listed_repository(one)) for one in found], path)
+        return _page(request, [_encode(repositories.listed_repository(one)) for one in found], path)
 
     def members(self, request: Request) -> Reply:
         """The members; to strangers only those who show themselves."""
@@ -209,13 +213,13 @@ class Routes:
         hidden = is_stranger(request) or is_narrow(request)
         people = owner.members[:5] if hidden else owner.members
         path = f"/organizations/{owner.account.id}/members"
-        return _page(request, [shapes.account(one) for one in people], path)
+        return _page(request, [accounts.account(one) for one in people], path)
 
     def teams(self, request: Request) -> Reply:
         """The teams."""
         demand(request, "members=read")
         owner = self._organization(request)
-        encoded = [_encode(shapes.team(one, owner)) for one in owner.teams]
+        encoded = [_encode(accounts.team(one, owner)) for one in owner.teams]
         return _page(request, encoded, f"/organizations/{owner.account.id}/teams")
 
     def team_members(self, request: Request) -> Reply:
@@ -225,7 +229,7 @@ class Routes:
         for team in owner.teams:
             if team.slug == slug:
                 path = f"/organizations/{owner.account.id}/team/{team.id}/members"
-                return _page(request, [shapes.account(one) for one in team.members], path)
+                return _page(request, [accounts.account(one) for one in team.members], path)
         raise refuse(404, "Not Found")
 
     def search(self, request: Request) -> Reply:
@@ -235,7 +239,7 @@ class Routes:
             raise refuse(422, "Validation Failed")
         stranger = is_stranger(request)
         found = [
-            _encode(shapes.found_repository(one))
+            _encode(repositories.found_repository(one))
             for one in self._world.repositories
             if not (one.private and stranger) and all(_matches(one, word) for word in words)
         ]
@@ -246,7 +250,7 @@ class Routes:
     def installations(self, request: Request) -> list[Json]:
         """The only installation of the app, as far as a client needs it."""
         self._callers.app(request)
-        return [{"id": INSTALLATION, "account": shapes.account(self._world.organization.account)}]
+        return [{"id": INSTALLATION, "account": accounts.account(self._world.organization.account)}]
 
     # -- the oracle -------------------------------------------------------------------------
 
@@ -263,21 +267,25 @@ class Routes:
         """In the shape in which they were last asked for: by name there is more to see."""
         for one in self._world.repositories:
             by_name = one.id in self._asked_by_name
-            yield shapes.single_repository(one) if by_name else shapes.listed_repository(one)
+            yield (
+                repositories.single_repository(one)
+                if by_name
+                else repositories.listed_repository(one)
+            )
 
     def _member_records(self, owner: Organization) -> Iterator[Json]:
         for one in owner.members:
-            yield {**shapes.member(one), **_of(owner)}
+            yield {**accounts.member(one), **_of(owner)}
 
     def _team_records(self, owner: Organization) -> Iterator[Json]:
         for one in owner.teams:
-            yield {**shapes.team(one, owner), **_of(owner)}
+            yield {**accounts.team(one, owner), **_of(owner)}
 
     def _team_member_records(self, owner: Organization) -> Iterator[Json]:
         for team in owner.teams:
             for one in team.members:
                 ours = {"_team_id": team.id, "_team": team.slug}
-                yield {**shapes.member(one), **_of(owner), **ours}
+                yield {**accounts.member(one), **_of(owner), **ours}
 
 
 def _with_listing(

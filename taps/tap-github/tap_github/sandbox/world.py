@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ipai_kit.sandbox import EPOCH, Seeded
+from tap_github.sandbox.author import IDS_PER_REPOSITORY, WORDS, Author, Sizes
 from tap_github.sandbox.changes import change_repository
 from tap_github.sandbox.facts import Account, Organization, Repository, Team
-from tap_github.sandbox.history import IDS_PER_REPOSITORY, WORDS, Author, Sizes, write_history
+from tap_github.sandbox.history import write_history
 
 ORGANIZATION = "octo-sandbox"
 USER = "mona-sandbox"
