@@ -19,7 +19,7 @@ from ipai_kit.rest.retry import Action, Verdict
 if TYPE_CHECKING:
     from ipai_kit.rest.streams import RestStream
 
-__all__ = ["PageReader", "needs_dicts"]
+__all__ = ["PageReader", "is_mapped", "needs_dicts"]
 
 # How much more memory a page takes than its body has bytes.
 _RAW_FACTOR, _DICT_FACTOR = 2, 8
@@ -30,8 +30,11 @@ _filter_lock = threading.Lock()
 
 def needs_dicts(stream: Stream) -> bool:
     """Say whether records must be built: something looks into them or changes them."""
-    if type(stream).post_process is not Stream.post_process:
-        return True
+    return type(stream).post_process is not Stream.post_process or is_mapped(stream)
+
+
+def is_mapped(stream: Stream) -> bool:
+    """Say whether singer-sdk has to select, map or flatten the records."""
     maps = stream.stream_maps
     if len(maps) != 1 or not isinstance(maps[0], SameRecordTransform) or maps[0].flattening_enabled:
         return True
@@ -44,6 +47,7 @@ class PageReader:
     def __init__(self, stream: RestStream) -> None:
         self._stream = stream
         self.as_dicts = needs_dicts(stream)
+        self.mapped = is_mapped(stream)
         self.children = [c for c in stream.rest_children if c.wanted]
         fields = [path for child in self.children for path in child.context_from_parent.values()]
         properties = stream.schema.get("properties", {})

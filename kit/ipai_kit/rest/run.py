@@ -165,8 +165,12 @@ class Run:
         stream = piece.stream
         records = [row.record for row in rows]
         version = self._version if self.keeper.versioned(stream) else None
-        if stream.reader.as_dicts:
+        if stream.reader.mapped:
             stream.write_records(records, version)
+        elif stream.reader.as_dicts:
+            self._writer.write_dict_records(
+                stream.name, records, page.extracted_at, version=version
+            )
         else:
             values = stream.context_values(piece.context)
             extra = _encoder.encode(values)[1:-1] if values else b""

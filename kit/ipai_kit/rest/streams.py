@@ -146,7 +146,7 @@ class RestStream(Stream):
 
     def _generate_schema_messages(self) -> Generator[SchemaMessage, None, None]:
         for message in super()._generate_schema_messages():
-            schema = message.schema if self.reader.as_dicts else self.schema
+            schema = message.schema if self.reader.mapped else self.schema
             message.schema = {**schema, "x-ipai": self.tap.annotation}
             yield message
 
