@@ -2,6 +2,7 @@
 """Shows a run while it happens: a live table on a terminal, JSON lines for machines."""
 
 import json
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,8 @@ RATE_WINDOW_SECONDS = 5.0
 QUIET_SECONDS = 1.0
 LEVEL_STYLES = {"warning": "yellow", "error": "red", "critical": "bold red"}
 UNKNOWN = "–"  # noqa: RUF001 - a dash for what is not known, as in any printed table
+
+_STEP = re.compile(r"\d+ of \d+")
 
 Clock = Callable[[], float]
 
@@ -117,7 +120,7 @@ class LiveProgress(Nobody):
         self._rates = Rates()
         self._tally = Tally()
         self._active: dict[str, float] = {}
-        self._title = "Starting"
+        self._title, self._step = "Starting", ""
         self._started = time.monotonic()
         self._live = Live(get_renderable=self._render, console=console, transient=True)
 
@@ -145,6 +148,8 @@ class LiveProgress(Nobody):
 
     def said(self, line: LogLine) -> None:
         """Show what needs attention, or everything when asked to."""
+        if line.source == "dbt" and (found := _STEP.match(line.message)):
+            self._step = f", {found[0]}"
         if line.message == "stream_skipped":
             line = replace(line, message=f"left out: {line.fields.get('reason')}", level="warning")
         if line.level in LEVEL_STYLES or (self._verbose and line.level == "info"):
@@ -176,7 +181,11 @@ class LiveProgress(Nobody):
 
     def _headline(self, streams: Sequence[StreamTally]) -> str:
         elapsed = time.monotonic() - self._started
-        facts = [self._title, duration(elapsed), f"{self._tally.rows:,} rows in Bronze"]
+        facts = [
+            self._title + self._step,
+            duration(elapsed),
+            f"{self._tally.rows:,} rows in Bronze",
+        ]
         if requests := sum(one.requests for one in streams):
             facts.append(f"{requests:,} requests")
         if (quota := quota_left(streams)) is not None:

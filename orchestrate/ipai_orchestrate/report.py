@@ -46,7 +46,8 @@ def headline(result: RunResult) -> str:
     streams = result.tally.streams.values()
     new, changed = sum(one.inserted for one in streams), sum(one.updated for one in streams)
     same, requests = sum(one.unchanged for one in streams), sum(one.requests for one in streams)
-    asked = f", {requests:,} requests" if requests else ""
+    gone = sum(one.retired for one in streams)
+    asked = (f", {gone:,} gone" if gone else "") + (f", {requests:,} requests" if requests else "")
     seconds = result.seconds - (result.transform.seconds if result.transform else 0)
     return (
         f"{result.tally.rows:,} rows in {duration(seconds)}: {new:,} new, {changed:,} "

@@ -139,7 +139,9 @@ def differences(installation, instance_id):
             if connection.execute("select to_regclass(%s)", (table,)).fetchone()[0] is None:
                 continue
             rows = connection.execute(
-                f"select record_key, record from {table} where instance_id = %s", (instance_id,)
+                f"select record_key, record from {table}"
+                " where instance_id = %s and deleted_at is null",
+                (instance_id,),
             ).fetchall()
             landed = dict(rows)
             truth = {

@@ -27,7 +27,7 @@ from ipai_orchestrate.pipeline.database import Database
 from ipai_orchestrate.pipeline.ledger import LEASE_SECONDS, Ledger
 from ipai_orchestrate.pipeline.log_line import LogLine, LogParser
 from ipai_orchestrate.pipeline.observer import Nobody, Observer
-from ipai_orchestrate.pipeline.outcome import Failure, judge, stopped_by
+from ipai_orchestrate.pipeline.outcome import CONFIGURATION, Failure, judge, stopped_by
 from ipai_orchestrate.pipeline.process_group import Launch
 from ipai_orchestrate.pipeline.selection import only
 from ipai_orchestrate.pipeline.settings import resolve
@@ -86,7 +86,12 @@ def perform(
     started = time.monotonic()
     with Ledger(database, run, lease_seconds=options.lease_seconds) as ledger:
         job = _Job(database, run, options, ledger, stop or Stop(), observer or Nobody())
-        failure = ledger.end(job.attempt())
+        try:  # the directory stays to the very end: a runner killed before is found by it
+            with work_directory(options.work_root, str(run.id), str(run.lease_token)) as directory:
+                failure = ledger.end(job.attempt(directory))
+        except OSError as error:
+            summary = f"The work directory cannot be used: {error}. Set IPAI_HOME to another place."
+            failure = ledger.end(Failure("configuration", summary, CONFIGURATION))
     return RunResult(
         run_id=str(run.id),
         instance_id=run.instance_id,
@@ -117,10 +122,10 @@ class _Job:
     last_errors: dict[str, LogLine] = field(default_factory=dict)
     redactor: Redactor = field(default_factory=Redactor)
 
-    def attempt(self) -> Failure | None:
+    def attempt(self, directory: Path) -> Failure | None:
         """Do everything; turn what goes wrong into a failure."""
         try:
-            return self._extract_and_load() or self._transform()
+            return self._extract_and_load(directory) or self._transform()
         except OrchestrateError as error:
             kind: ErrorClass = (
                 "configuration" if isinstance(error, ConfigurationError) else "internal"
@@ -134,27 +139,23 @@ class _Job:
 
     # -- tap and target ----------------------------------------------------------------------
 
-    def _extract_and_load(self) -> Failure | None:
+    def _extract_and_load(self, directory: Path) -> Failure | None:
         spec = msgspec.convert(self.run.spec, ConnectorSpec)
         settings = resolve(spec, self.run.config, os.environ)
         self.redactor.add(*secret_values(spec, settings))
         self.redactor.add(*secret_values(None, {"database_url": self.database.dsn}))
         self.observer.started(str(self.run.id), self.run.instance_id, self.run.mode)
-        root, run_id = self.options.work_root, str(self.run.id)
-        with (
-            work_directory(root, run_id, str(self.run.lease_token)) as directory,
-            self._tap(settings, directory) as tap,
-            self._target(spec, directory) as target,
-        ):
+        with self._tap(settings, directory) as tap, self._target(spec, directory) as target:
             ending = self._transfer(tap, target)
         return self._judge(ending)
 
     @contextmanager
     def _tap(self, settings: Mapping[str, Any], directory: Path) -> Iterator[Launch]:
         program = executable(installed_connector(self.run.source_type).command)
-        config = dict(settings)
-        if self.run.mode == "full_table":  # what is read in full tells what is gone
-            config |= {"full_refresh": True, "emit_activate_version_messages": True}
+        # A stream that was read in full tells which of its rows are gone.
+        config = {"emit_activate_version_messages": True, **settings}
+        if self.run.mode == "full_table":
+            config["full_refresh"] = True
         files: dict[str, Mapping[str, Any]] = {"state": self.run.state}
         if self.run.streams is not None:
             catalog = discover(Connector(program, config), directory, self.redactor)
