@@ -330,6 +330,27 @@ def test_a_broken_setting_is_reported_at_once_with_the_servers_own_words(home: P
     assert time.monotonic() - begun < 20
 
 
+def test_a_system_without_the_preferred_locale_gets_another(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ipai_orchestrate.embedded.server._LOCALES", ("xx_XX.UTF-8", "C"))
+
+    with opened(home) as dsn:
+        assert ask(dsn, "show server_encoding") == "UTF8"
+        assert ask(dsn, "select datcollate from pg_database where datname = 'postgres'") == "C"
+
+
+def test_a_database_that_cannot_be_created_is_reported_with_the_tools_own_words(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ipai_orchestrate.embedded.server._INITDB", ("--nonsense",))
+
+    with pytest.raises(DatabaseUnavailableError, match="nonsense"), opened(home):
+        pass
+    assert not (home / "server" / "data").exists()
+    assert list((home / "server").glob("data.tmp-*")) == []
+
+
 def test_a_server_that_recovers_is_waited_for_and_not_started_twice(home: Path) -> None:
     with opened(home) as dsn:
         first = embedded.status(home).pid

@@ -28,7 +28,9 @@ from ipai_orchestrate.exceptions import ConfigurationError, DatabaseUnavailableE
 START_TIMEOUT = 120.0
 _STOP_TIMEOUT = 60.0
 _LOG_LIMIT = 10_000_000
-_INITDB = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--data-checksums")
+_INITDB = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--data-checksums", "-N")
+# The first that the system knows: macOS and older Linux have no C.UTF-8.
+_LOCALES = ("C.UTF-8", "en_US.UTF-8", "C")
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,14 @@ class Server:
         for leftover in self.home.server.glob("data.tmp-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         unfinished = self.home.server / f"data.tmp-{os.getpid()}"
-        command: list[str | Path] = [binaries.tool("initdb"), "-D", unfinished, *_INITDB, "-N"]
-        answer = self.user.run(command, environment=tool_environment(), timeout=300)
+        for locale in _LOCALES:
+            answer = self.user.run(
+                [binaries.tool("initdb"), *_INITDB, f"--locale={locale}", "-D", unfinished],
+                environment=tool_environment(),
+                timeout=300,
+            )
+            if answer.returncode == 0 or "invalid locale" not in answer.stdout:
+                break
         if answer.returncode:
             shutil.rmtree(unfinished, ignore_errors=True)
             message = (
