@@ -52,8 +52,8 @@ def test_the_embedded_server_has_a_home_of_the_system_or_the_user(
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert embedded_home({}) == Path("/var/lib/ipai")
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    monkeypatch.setenv("HOME", "/home/someone")
-    assert embedded_home({}) == Path("/home/someone/.local/share/ipai")
+    monkeypatch.setenv("HOME", "/srv/someone")
+    assert embedded_home({}) == Path("/srv/someone/.local/share/ipai")
 
 
 @pytest.mark.parametrize(
