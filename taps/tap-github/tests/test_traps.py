@@ -133,7 +133,8 @@ def test_ends_with_a_time_to_return_when_the_limit_lasts_too_long() -> None:
 
 
 def test_respects_the_secondary_limit_on_bursts() -> None:
-    with running_sandbox("github", repos=2, specials=False, burst_per_second=40) as url:
+    options = {"repos": 2, "specials": False, "burst_per_second": 40}
+    with running_sandbox("github", process=True, **options) as url:  # its clock counts
         config = {**url.config(), "requests_per_second": 30, "concurrency": 16}
         run_tap(TapGitHub, config, select=["labels", "tags", "issues", "reviews"])
         stats = url.stats()
