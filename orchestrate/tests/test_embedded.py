@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -173,6 +174,60 @@ def test_a_user_killed_without_warning_no_longer_counts(home: Path) -> None:
         user.wait()
         assert ask(dsn, "select 1") == "1"
 
+    assert not embedded.status(home).running
+
+
+def watches(home: Path) -> list[int]:
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if str(home) in (process.info["cmdline"] or []) and "watch.py" in str(process.info)
+    ]
+
+
+def test_when_the_last_user_is_killed_the_server_stops_and_nothing_is_left(home: Path) -> None:
+    with start_user(home, 60) as user:
+        assert user.stdout is not None
+        user.stdout.readline()
+        server = embedded.status(home).pid
+        assert server is not None
+        user.kill()
+
+    wait_until(lambda: not psutil.pid_exists(server))
+    wait_until(lambda: not watches(home))
+    assert not (home / "database_url").exists()
+
+
+def test_a_pinned_server_survives_users_that_are_killed(home: Path) -> None:
+    dsn = embedded.start(home)
+    with start_user(home, 60) as user:
+        assert user.stdout is not None
+        user.stdout.readline()
+        user.kill()
+
+    wait_until(lambda: not watches(home))
+    assert ask(dsn, "select 1") == "1"
+
+
+def test_one_watch_is_enough_however_often_the_server_is_started(home: Path) -> None:
+    with opened(home):
+        wait_until(lambda: len(watches(home)) == 1)
+        for _ in range(2):
+            kill_server(home)
+            embedded.revive(home)
+        wait_until(lambda: len(watches(home)) == 1)
+        assert embedded.status(home).running
+
+    wait_until(lambda: not watches(home))
+
+
+def test_a_watch_that_wakes_while_the_server_is_used_again_leaves_it_alone(home: Path) -> None:
+    with opened(home) as dsn:
+        embedded.stop_if_unused(home)
+        assert ask(dsn, "select 1") == "1"
+
+    embedded.stop_if_unused(home / "nothing")
+    embedded.stop_if_unused(home)
     assert not embedded.status(home).running
 
 

@@ -2,7 +2,8 @@
 """PostgreSQL that comes with the package: one server per IPAI_HOME, shared by all its users.
 
 The first user starts it, everybody joins it, the last to leave stops it, unless `start` pinned it.
-Users are counted by kernel locks, so a user that dies by any signal is counted out.
+Users are counted by kernel locks, so a user that dies by any signal is counted out, and a small
+watch stops the server for a last user that died.
 """
 
 from __future__ import annotations
@@ -18,11 +19,21 @@ import psycopg
 from ipai_orchestrate.embedded.home import Home, home_of
 from ipai_orchestrate.embedded.locks import FileLock, exclusive
 from ipai_orchestrate.embedded.postmaster import read_postmaster
+from ipai_orchestrate.embedded.presence import Presence, start_watch
 from ipai_orchestrate.embedded.server import START_TIMEOUT, Server
 from ipai_orchestrate.exceptions import DatabaseUnavailableError
 from ipai_orchestrate.migrations import migrate
 
-__all__ = ["ServerStatus", "open_database", "revive", "start", "status", "stop", "url"]
+__all__ = [
+    "ServerStatus",
+    "open_database",
+    "revive",
+    "start",
+    "status",
+    "stop",
+    "stop_if_unused",
+    "url",
+]
 
 HomePath = str | os.PathLike[str] | None
 _LOCK_TIMEOUT = START_TIMEOUT * 2
@@ -132,36 +143,55 @@ def revive(home: HomePath = None) -> str:
     return place.url
 
 
-def _join(place: Home) -> FileLock:
+def stop_if_unused(home: HomePath = None) -> None:
+    """Stop the server if nobody uses it and it is not pinned; the watch does this for the dead."""
+    place = home_of(home)
+    if place.root.is_dir():
+        with exclusive(place.start_lock, _LOCK_TIMEOUT):
+            if not _stop_if_last(place):
+                start_watch(place)
+
+
+def _join(place: Home) -> Presence:
     """Count this process in, starting the server if it does not answer."""
     server = Server.of(place)
     place.create(server.user)
-    user = FileLock(place.users_lock)
-    with exclusive(place.start_lock, _LOCK_TIMEOUT):
-        # Under the start lock nobody keeps it exclusively; `status` may, for an instant.
-        user.wait(_LOCK_TIMEOUT, shared=True)
-        try:
+    presence = Presence(place)
+    try:
+        with exclusive(place.start_lock, _LOCK_TIMEOUT):
+            presence.enter(_LOCK_TIMEOUT)
             if not server.answers():
                 server.start()
+                start_watch(place)
             elif not place.url_file.exists():
                 place.write_url()
-        except BaseException:
-            user.release()
-            raise
-    return user
+    except BaseException:
+        presence.leave()
+        raise
+    return presence
 
 
-def _leave(place: Home, user: FileLock) -> None:
+def _leave(place: Home, presence: Presence) -> None:
     """Count this process out; the last one stops the server unless it is pinned."""
-    with exclusive(place.start_lock, _LOCK_TIMEOUT):
-        user.release()
-        last = FileLock(place.users_lock)
-        if last.try_lock():
-            try:
-                if not place.keep_marker.exists():
-                    Server.of(place).stop()
-            finally:
-                last.release()
+    try:
+        with exclusive(place.start_lock, _LOCK_TIMEOUT):
+            presence.leave_users()
+            _stop_if_last(place)
+    finally:
+        presence.leave()
+
+
+def _stop_if_last(place: Home) -> bool:
+    """Under the start lock: stop the server unless used or pinned; False when it is in use."""
+    last = FileLock(place.users_lock)
+    if not last.try_lock():
+        return False
+    try:
+        if not place.keep_marker.exists():
+            Server.of(place).stop()
+    finally:
+        last.release()
+    return True
 
 
 def _version(place: Home) -> str | None:

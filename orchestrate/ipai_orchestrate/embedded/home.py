@@ -4,6 +4,8 @@
 IPAI_HOME/            owned by the caller
     start.lock        held while one process checks, creates, starts or stops the server
     users.lock        held shared by every process that uses the server
+    present.lock      likewise; the watch sleeps on it and wakes when all of them are gone
+    watch.lock        held by the watch
     server.lock       held by the server's own processes, through an inherited descriptor
     keep              present while `ipai db start` pins the server
     database_url      address of the running server, mode 0600
@@ -48,6 +50,11 @@ class Home:
     def users_lock(self) -> Path:
         """Held shared by everybody who uses the server."""
         return self.root / "users.lock"
+
+    @property
+    def present_lock(self) -> Path:
+        """Held shared by everybody who uses the server, until they have quite left."""
+        return self.root / "present.lock"
 
     @property
     def server_lock(self) -> Path:
