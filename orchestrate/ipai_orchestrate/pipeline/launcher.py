@@ -11,7 +11,7 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> None:  # pragma: no cover - runs without site packages
     """Ask the kernel for SIGKILL when the runner's thread ends, then become the connector."""
     runner, command = int(arguments[0]), arguments[1:]
     if sys.platform == "linux":
