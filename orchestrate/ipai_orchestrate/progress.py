@@ -140,7 +140,7 @@ class LiveProgress(Nobody):
 
     def started(self, run_id: str, instance_id: str, mode: str) -> None:
         """Name the run."""
-        self._title = f"Syncing {instance_id} ({mode.replace('_', ' ')}), run {run_id}"
+        self._title = f"Syncing {instance_id} ({mode.replace('_', ' ')}), run {run_id[:8]}"
 
     def transforming(self, streams: int) -> None:
         """Say that dbt is at work."""

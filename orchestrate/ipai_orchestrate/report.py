@@ -75,8 +75,10 @@ def _show_failure(console: Console, result: RunResult) -> None:
     failure = result.failure
     if failure is None:
         return
-    word = "[yellow]Stopped[/]" if failure.error_class == "cancelled" else "[red]Failed[/]"
-    console.print(f"{word}: {escape(failure.summary)}")
+    if failure.error_class == "cancelled":
+        console.print(f"[yellow]{escape(failure.summary)}[/]")
+    else:
+        console.print(f"[red]Failed[/]: {escape(failure.summary)}")
     console.print(f"Kept: {headline(result)}")
     if failure.retry_at:
         console.print(f"Not before: {failure.retry_at:%Y-%m-%d %H:%M:%S %Z}")

@@ -417,7 +417,7 @@ def test_a_new_tap_is_written(ipai, tmp_path):
     said = ipai("new", "tap", "jira", "--root", tmp_path)
 
     assert (tmp_path / "taps" / "tap-jira" / "tap_jira" / "connector.yaml").is_file()
-    assert "uv sync" in said
+    assert "make setup" in said
     ipai("new", "tap", "jira", "--root", tmp_path, code=78)
 
 

@@ -218,7 +218,7 @@ def test_who_watches_decides_how_a_run_is_shown(terminal, log_format, kind):
         ),
         (
             Failure("cancelled", "Stopped by SIGINT.", 130),
-            "Stopped: Stopped by SIGINT.",
+            "\nStopped by SIGINT.",
             "cancelled",
         ),
         (Failure("configuration", "Bad.", 78), "ipai instance set github-acme --help", "failed"),

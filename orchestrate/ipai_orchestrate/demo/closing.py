@@ -105,7 +105,7 @@ def _show_next(console: Console, spec: ConnectorSpec, second: RunResult) -> None
         (f"ipai db psql -c 'table {view}'", ""),
         ("ipai runs", "what ran, and how it ended"),
         (f"ipai logs {second.run_id[:8]}", "the log of the second sync"),
-        ("ipai demo --keep", "leave the stand-in running and play with it"),
+        ("ipai demo --keep", "leave the stand-in running"),
         ("ipai demo --live octokit/rest.js", "the same with a real repository"),
         ("ipai instance add --help", "set up your own"),
     ):

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-LAUNCHER = str(Path(__file__).with_name("launcher.py"))
+BECOME = str(Path(__file__).parents[1] / "become.py")
 KEEPER = ["/bin/sh", "-c", "read -r _; kill -KILL 0", "ipai-keeper"]
 PIPE_BYTES = 1 << 20
 
@@ -55,7 +55,7 @@ class ProcessGroup:
 
     def _start(self, launch: Launch, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", LAUNCHER, str(os.getpid()), *launch.command],
+            [sys.executable, "-I", "-S", BECOME, str(os.getpid()), *launch.command],
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,

@@ -254,6 +254,8 @@ class _Job:
         self.hear(LogLine("dbt", self.transformed.summary()))
         if self.transformed.ok:
             return None
+        if self.stop.signum:  # a terminal tells dbt as well, which may have ended by itself
+            return self._failed(stopped_by(self.stop.signum))
         return self._failed(Failure("transform", self.transformed.summary(), 1))
 
     def _streams_to_transform(self) -> list[str]:

@@ -17,7 +17,7 @@ from ipai_orchestrate.exceptions import ConfigurationError
 
 _WAIT_SECONDS = 1.0
 _GRACE_SECONDS = 10.0
-_BECOME = str(Path(__file__).with_name("become.py"))
+_BECOME = str(Path(__file__).parents[1] / "become.py")
 
 
 def dbt_command(environment: Mapping[str, str]) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Becomes another program that the kernel ends together with its parent.
+"""Becomes another program (a connector, dbt) that the kernel ends together with its parent.
 
 Usage: python -I -S become.py PARENT_PID PROGRAM [ARGUMENT ...]
 """
