@@ -263,6 +263,7 @@ def _single_key(key: Any) -> bytes:
 
 
 def _extract_single(pick: _Picker, strict: _Picker, *, has_cursor: bool) -> Extract:
+    """For one key, the usual case; the shape of most cursors is recognised without a call."""
     decode, get = pick.decode, pick.pick
 
     def without_cursor(record: bytes) -> tuple[bytes, str | None]:
@@ -277,7 +278,16 @@ def _extract_single(pick: _Picker, strict: _Picker, *, has_cursor: bool) -> Extr
             key, cursor = get(decode(record))
         except _UNPICKABLE as error:
             return _keys_alone(record, error, strict), None
-        return _single_key(key), None if cursor is None else sortable_cursor(cursor)
+        text = b"[%d]" % key if type(key) is int else key_text((key,))
+        if cursor is None:
+            return text, None
+        if (
+            type(cursor) is str
+            and cursor[4:20:3] == _UTC_SECONDS_MARKS
+            and len(cursor) == _UTC_SECONDS_LENGTH
+        ):
+            return text, cursor[:19] + ".000000000Z"
+        return text, sortable_cursor(cursor)
 
     return with_cursor if has_cursor else without_cursor
 

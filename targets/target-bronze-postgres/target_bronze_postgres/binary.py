@@ -15,6 +15,7 @@ _CHUNK_BYTES: Final = 256 * 1024
 _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_TRAILER: Final = b"\xff\xff"
 _NULL: Final = b"\xff\xff\xff\xff"
+_NULL_LENGTH: Final = -1
 _EIGHT: Final = b"\0\0\0\x08"
 _COLUMN_COUNT: Final = b"\0\x09"
 _JSONB_VERSION: Final = 1
@@ -22,6 +23,7 @@ _JSONB_VERSION: Final = 1
 _pack_length = struct.Struct(">i").pack
 _pack_jsonb_head = struct.Struct(">iB").pack
 _pack_bigint = struct.Struct(">iq").pack
+_pack_emitted = struct.Struct(">iqi").pack
 _pack_array_head = struct.Struct(">iiIii").pack
 
 
@@ -42,8 +44,12 @@ def copy_chunks(
     parts: list[Buffer] = [_COPY_HEADER]
     size = 0
     for key, record, emitted, cursor, digest in rows:
-        cursor_field = text_field(cursor)
         length = len(record) + 1
+        if cursor is None:
+            cursor_text, cursor_length = b"", _NULL_LENGTH
+        else:
+            cursor_text = cursor.encode()
+            cursor_length = len(cursor_text)
         parts += (lead, _pack_length(len(key)), key, _pack_jsonb_head(length, _JSONB_VERSION))
         if length > _CHUNK_BYTES:  # a huge record is not joined: it would be in memory twice
             yield b"".join(parts)
@@ -51,8 +57,8 @@ def copy_chunks(
             parts, record = [], b""
         parts += (
             record,
-            _pack_bigint(8, emitted),
-            cursor_field,
+            _pack_emitted(8, emitted, cursor_length),
+            cursor_text,
             _EIGHT,
             digest,
         )

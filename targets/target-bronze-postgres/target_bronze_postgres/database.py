@@ -77,9 +77,12 @@ class Database:
 
     def analyze(self) -> None:
         """Give the planner statistics of the tables that this run filled first."""
-        for name in self._first_loads:
-            with contextlib.suppress(psycopg.Error):
-                self._connected().execute(statement("analyze_table", table=name.identifier))
+        with contextlib.suppress(psycopg.Error):  # everything is committed: this is a courtesy
+            for name in self._first_loads:
+                connection = self._connected()
+                with connection.transaction():
+                    connection.execute(statement("coarse_statistics"))
+                    connection.execute(statement("analyze_table", table=name.identifier))
 
     def close(self) -> None:
         """Hang up."""

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
-from itertools import islice
 
 import msgspec
 
@@ -26,7 +25,7 @@ from ipai_kit.bronze import (
 from ipai_kit.exceptions import ConfigurationError
 from ipai_kit.singer.reader import DecodedBlock, InputError, Message, RejectedMessage
 from target_bronze_postgres.batch import DeadLetter, FlushBatch, StreamBatch
-from target_bronze_postgres.batch_files import FileBatch, read_file_batches
+from target_bronze_postgres.batch_files import read_file_batches
 from target_bronze_postgres.events import emit
 from target_bronze_postgres.exceptions import (
     DeadLetterLimitError,
@@ -79,26 +78,12 @@ class Intake:
         self._rows = 0
         self._size = 0
         self._read_at = 0
-        self._last_time: str | None = None
-        self._last_emitted = 0
         self._warned: set[str] = set()
 
     def take(self, block: DecodedBlock) -> None:
         """Take the messages of a block; flushes as often as a batch is full."""
         self._read_at = emitted_micros(datetime.now(UTC))
-        messages = block.messages
-        position = 0
-        while position < len(messages):
-            message = messages[position]
-            if message.type == "RECORD":
-                position = self._take_records(block, position)
-            else:
-                self._take_other(message, block.lines[position])
-                position += 1
-            if self._is_full():
-                self.flush()
-            elif self.deadline is None:
-                self.deadline = time.monotonic() + self.settings.flush_seconds
+        self._take_messages(block)
         if block.fault is not None:
             raise block.fault
         self.check_limit()
@@ -140,53 +125,71 @@ class Intake:
                 )
                 raise MissingKeyError(message, stream=name, next_step="Correct the tap's catalog.")
 
-    def _take_records(self, block: DecodedBlock, start: int) -> int:
-        """Take consecutive records of one stream; returns where it stopped. The hot loop."""
-        messages = block.messages
-        name = messages[start].stream
-        progress = self._streams.get(name)
+    def _take_messages(self, block: DecodedBlock) -> None:
+        """The hot loop: everything a record costs here is written out and kept in locals."""
+        keeps_all, may_hold_nul = self.settings.keeps_every_version, block.may_hold_nul
+        last_time, emitted = None, self._read_at
+        rows_left, bytes_left = self._room()
+        name, counted, taken, size = None, None, 0, 0
+        try:
+            for position, message in enumerate(block.messages):
+                if message.type != "RECORD":
+                    self._count(counted, taken, size)
+                    name, counted, taken, size = None, None, 0, 0
+                    self._take_other(message, block.lines[position])
+                    rows_left, bytes_left = self._room()
+                    continue
+                if message.stream != name:
+                    self._count(counted, taken, size)
+                    counted, taken, size = None, 0, 0
+                    progress, stream = self._enter(message, block.lines[position])
+                    counted = progress
+                    name, extract, check = message.stream, progress.extract, progress.check
+                    rows, versions = stream.rows, stream.versions
+                record = message.record
+                length = len(record)
+                taken += 1
+                size += length
+                rows_left -= 1
+                bytes_left -= length
+                try:
+                    key, cursor = extract(record)
+                    if message.version is not None:
+                        progress.generation.take(stream, int(message.version), key)
+                    if may_hold_nul and holds_nul(record):
+                        raise _nul_character()
+                    if check is not None:
+                        check(record)
+                except RecordRejectedError as error:
+                    self._reject(progress, stream, record, error, block.lines[position])
+                else:
+                    if message.time_extracted != last_time:
+                        last_time = message.time_extracted
+                        emitted = self._emitted(last_time)
+                    row = (key, record, emitted, cursor, blake2b(record, digest_size=8).digest())
+                    if keeps_all:
+                        versions.append(row)
+                    elif (old := rows.setdefault(key, row)) is not row and is_superseded(old, row):
+                        rows[key] = row
+                if rows_left <= 0 or bytes_left <= 0:
+                    self._count(counted, taken, size)
+                    name, counted, taken, size = None, None, 0, 0
+                    self.flush()
+                    rows_left, bytes_left = self._room()
+        finally:
+            self._count(counted, taken, size)
+
+    def _enter(self, message: Message, line: int) -> tuple[StreamProgress, StreamBatch]:
+        """Find the stream of the records that follow."""
+        progress = self._streams.get(message.stream)
         if progress is None:
-            raise self._too_early(messages[start], block.lines[start])
-        stream = self._stream_batch(progress)
-        extract, check, generation = progress.extract, progress.check, progress.generation
-        rows, versions = stream.rows, stream.versions
-        keeps_all, may_hold_nul = stream.keeps_every_version, block.may_hold_nul
-        last_time, emitted = self._last_time, self._last_emitted
-        room = self.settings.batch_size_bytes - self._size
-        size = taken = 0
-        for message in islice(messages, start, start + self.settings.batch_size_rows - self._rows):
-            if message.type != "RECORD" or message.stream != name:
-                break
-            taken += 1
-            record = message.record
-            size += len(record)
-            try:
-                key, cursor = extract(record)
-                if message.version is not None:
-                    generation.take(stream, int(message.version), key)
-                if may_hold_nul and holds_nul(record):
-                    raise _nul_character()
-                if check is not None:
-                    check(record)
-            except RecordRejectedError as error:
-                self._reject(progress, stream, record, error, block.lines[start + taken - 1])
-                continue
-            time_extracted = message.time_extracted
-            if time_extracted is None:
-                emitted, last_time = self._read_at, None
-            elif time_extracted != last_time:
-                emitted = self._emitted(time_extracted)
-                last_time = time_extracted
-            row = (key, record, emitted, cursor, blake2b(record, digest_size=8).digest())
-            if keeps_all:
-                versions.append(row)
-            elif (old := rows.setdefault(key, row)) is not row and is_superseded(old, row):
-                rows[key] = row
-            if size >= room:
-                break
-        self._last_time, self._last_emitted = last_time, emitted
-        self._count(progress, stream, taken, size)
-        return start + taken
+            raise self._too_early(message, line)
+        return progress, self._stream_batch(progress)
+
+    def _room(self) -> tuple[int, int]:
+        """Rows and bytes that the batch still takes."""
+        settings = self.settings
+        return settings.batch_size_rows - self._rows, settings.batch_size_bytes - self._size
 
     def _take_other(self, message: Message, line: int) -> None:
         self.counts[message.type] += 1
@@ -204,6 +207,7 @@ class Intake:
             case unknown:
                 text = f"Line {line} of the input has the unknown message type {unknown!r}."
                 raise InputError(text, next_step="Use a tap that speaks Singer.")
+        self._flush_if_full()
 
     def _take_state(self, message: Message, line: int) -> None:
         if not message.value:
@@ -262,23 +266,12 @@ class Intake:
         if message.stream not in self._streams:
             raise self._too_early(message, line)
         for files in read_file_batches(message):
-            self._take_file_batch(files, message, line)
-            if self._is_full():
-                self.flush()
-
-    def _take_file_batch(self, files: FileBatch, message: Message, line: int) -> None:
-        """The same as the hot loop, for records that have no message of their own."""
-        self._read_at = files.emitted
-        messages = [
-            Message("RECORD", message.stream, record, version=message.version)
-            for record in files.records
-        ]
-        block = DecodedBlock(messages, [line] * len(messages), files.may_hold_nul)
-        position = 0
-        while position < len(messages):
-            position = self._take_records(block, position)
-            if self._is_full():
-                self.flush()
+            self._read_at = files.emitted
+            records = [
+                Message("RECORD", message.stream, record, version=message.version)
+                for record in files.records
+            ]
+            self._take_messages(DecodedBlock(records, [line] * len(records), files.may_hold_nul))
 
     def _take_rejected(self, message: RejectedMessage, line: int) -> None:
         progress = self._streams.get(message.stream)
@@ -287,7 +280,7 @@ class Intake:
         stream = self._stream_batch(progress)
         error = RecordRejectedError(message.reason, message.error)
         self._reject(progress, stream, message.record, error, line)
-        self._count(progress, stream, 1, len(message.record))
+        self._count(progress, 1, len(message.record))
 
     def _too_early(self, message: Message, line: int) -> RecordBeforeSchemaError:
         """Keep a record that came before its SCHEMA, and say so."""
@@ -327,19 +320,28 @@ class Intake:
                 error=error.error,
             )
 
-    def _count(self, progress: StreamProgress, stream: StreamBatch, taken: int, size: int) -> None:
+    def _count(self, progress: StreamProgress | None, taken: int, size: int) -> None:
+        """Add what was taken of a stream to every count."""
+        if progress is None or not taken:
+            return
+        stream = self._stream_batch(progress)
         self.counts["RECORD"] += taken
         progress.received += taken
         stream.received += taken
         stream.size += size
         self._rows += taken
         self._size += size
+        self._start_clock()
 
-    def _is_full(self) -> bool:
-        return (
-            self._rows >= self.settings.batch_size_rows
-            or self._size >= self.settings.batch_size_bytes
-        )
+    def _flush_if_full(self) -> None:
+        if min(self._room()) <= 0:
+            self.flush()
+        else:
+            self._start_clock()
+
+    def _start_clock(self) -> None:
+        if self.deadline is None:
+            self.deadline = time.monotonic() + self.settings.flush_seconds
 
     def _stream_batch(self, progress: StreamProgress) -> StreamBatch:
         name = progress.plan.stream
@@ -351,7 +353,9 @@ class Intake:
             stream.plan = progress.plan
         return stream
 
-    def _emitted(self, time_extracted: str) -> int:
+    def _emitted(self, time_extracted: str | None) -> int:
+        if time_extracted is None:
+            return self._read_at
         try:
             return parse_emitted(time_extracted)
         except ValueError:

@@ -118,6 +118,10 @@ select pg_current_xact_id_if_assigned()::text
 -- name: transaction_status
 select pg_xact_status(%(transaction)s::xid8)
 
+-- name: coarse_statistics
+-- For the first ANALYZE, which must not cost a noticeable part of the load; autovacuum refines it.
+select set_config('default_statistics_target', '10', true)
+
 -- name: analyze_table
 analyze {table}
 
