@@ -43,8 +43,6 @@ def tap(name: str, title: str | None, domain: str, root: Path) -> None:
     for path in made.files:
         out.print(f"  {path.relative_to(made.folder)}")
     out.print("\nNext:")
-    out.print(
-        "  uv sync --all-packages --all-extras --all-groups   install it into this environment"
-    )
+    out.print("  make setup   install it into this environment")
     out.print(f"  pytest {made.folder}   see it pass")
     out.print(f"  edit connector.yaml and streams.py, then: ipai spec validate {made.folder}")

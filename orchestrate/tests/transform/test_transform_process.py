@@ -151,7 +151,7 @@ def test_an_unreachable_database_is_said_before_dbt_starts(
 
 
 def test_the_launcher_ends_at_once_when_its_parent_is_gone() -> None:
-    from ipai_orchestrate.transform import become
+    from ipai_orchestrate import become
 
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(become.__file__), "1", "/bin/echo", "alive"],
