@@ -306,6 +306,16 @@ def test_what_a_killed_runner_left_is_found_with_its_lease_and_removed(tmp_path)
     assert [".new-run-4", "run-3"] == sorted(p.name for p in tmp_path.iterdir())
 
 
+def test_what_a_killed_check_left_is_removed_without_a_lease(tmp_path):
+    left = tmp_path / "check-1"
+    left.mkdir()
+    (left / "runner.lock").write_text('{"run_id": "check-1", "lease_token": ""}')
+    with abandoned_runs(tmp_path) as found:
+        assert [] == found
+
+    assert not left.exists()
+
+
 def test_what_was_left_stays_when_it_could_not_be_closed(tmp_path):
     left = tmp_path / "run-2"
     left.mkdir()

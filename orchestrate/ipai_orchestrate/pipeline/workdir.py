@@ -84,7 +84,9 @@ def _age(directory: Path) -> float:
 
 
 def _read(directory: Path) -> AbandonedRun | None:
+    """None for checks and dry runs, which hold no lease."""
     try:
-        return AbandonedRun(**json.loads((directory / LOCK).read_text(encoding="utf-8")))
+        found = AbandonedRun(**json.loads((directory / LOCK).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+    return found if found.lease_token else None
