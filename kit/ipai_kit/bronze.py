@@ -56,6 +56,9 @@ _UTC_SECONDS_MARKS: Final = "--T::Z"
 _UTC_SECONDS_LENGTH: Final = len("2024-01-31T00:00:00Z")
 _PLAIN: Final = frozenset((int, str))
 
+new_record_hash: Final = hashlib.blake2b(digest_size=8).copy
+"""A copy of an empty hash costs a quarter less than a new one."""
+
 _encode = msgspec.json.Encoder(order="deterministic", decimal_format="number").encode
 _decode_exactly = msgspec.json.Decoder(float_hook=Decimal).decode
 
@@ -117,7 +120,9 @@ def plan_stream(
 
 def record_hash(record: bytes) -> bytes:
     """Eight bytes that identify the delivered bytes; a bigint in network order."""
-    return hashlib.blake2b(record, digest_size=8).digest()
+    digest = new_record_hash()
+    digest.update(record)
+    return digest.digest()
 
 
 def emitted_micros(moment: datetime) -> int:

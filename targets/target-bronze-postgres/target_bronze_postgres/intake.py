@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import blake2b
 
 import msgspec
 
@@ -19,6 +18,7 @@ from ipai_kit.bronze import (
     emitted_micros,
     holds_nul,
     is_superseded,
+    new_record_hash,
     parse_emitted,
     plan_stream,
 )
@@ -166,7 +166,9 @@ class Intake:
                     if message.time_extracted != last_time:
                         last_time = message.time_extracted
                         emitted = self._emitted(last_time)
-                    row = (key, record, emitted, cursor, blake2b(record, digest_size=8).digest())
+                    digest = new_record_hash()
+                    digest.update(record)
+                    row = (key, record, emitted, cursor, digest.digest())
                     if keeps_all:
                         versions.append(row)
                     elif (old := rows.setdefault(key, row)) is not row and is_superseded(old, row):
