@@ -10,7 +10,7 @@ from ipai_orchestrate.pipeline.database import opened_database
 from ipai_orchestrate.pipeline.stop import stop_on_signals
 
 
-@click.command("demo")
+@click.command("demo", short_help="See it work, in under a minute.")
 @click.option(
     "--live", metavar="OWNER/REPO", help="A real repository at GitHub; uses GITHUB_TOKEN."
 )

@@ -11,7 +11,7 @@ from ipai_orchestrate.cli.output import answer, json_option
 from ipai_orchestrate.embedded.home import home_of
 
 
-@click.command("env")
+@click.command("env", short_help="Print the settings for shells and Meltano.")
 @json_option
 def env_command(as_json: bool) -> None:
     """Print the settings of this installation for a shell, Meltano or a notebook.

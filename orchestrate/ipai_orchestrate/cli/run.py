@@ -15,7 +15,7 @@ from ipai_orchestrate.progress import progress_for
 from ipai_orchestrate.report import as_record, show_dry_run, show_run
 
 
-@click.command("run")
+@click.command("run", short_help="Sync an instance, here and now.")
 @click.argument("instance_id", metavar="INSTANCE")
 @click.option("--full-refresh", is_flag=True, help="Read everything again; what is gone, goes.")
 @click.option("--stream", "streams", multiple=True, metavar="NAME", help="Only this; repeatable.")

@@ -56,7 +56,7 @@ def _row(run: RunSummary) -> tuple[object, ...]:
     )
 
 
-@click.command("logs")
+@click.command("logs", short_help="Show the log of a run.")
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option("--follow", "-f", is_flag=True, help="Go on until the run ends.")
 @click.option("--level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
@@ -109,7 +109,7 @@ def _show(line: LogLine, *, as_json: bool) -> None:
     console().print(Text.assemble(*parts), soft_wrap=True)
 
 
-@click.command("cancel")
+@click.command("cancel", short_help="End a run, keeping what is committed.")
 @click.argument("run", metavar="RUN")
 @click.option("--reason", help="Kept with the run.")
 def cancel_command(run: str, reason: str | None) -> None:

@@ -13,7 +13,7 @@ from ipai_orchestrate.sandbox import running_sandbox
 TICK_SECONDS = 0.2
 
 
-@click.group("sandbox")
+@click.group("sandbox", short_help="Serve stand-ins of the sources' APIs.")
 def sandbox_command() -> None:
     """Serve a stand-in of a source's API on loopback.
 

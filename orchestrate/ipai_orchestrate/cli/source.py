@@ -39,7 +39,7 @@ def connectors_command(as_json: bool) -> None:
     answer(found, as_json, lambda: print_table(columns, rows, empty))
 
 
-@click.command("check")
+@click.command("check", short_help="Check credentials and reachability.")
 @click.argument("instance_id", metavar="INSTANCE")
 @click.option("--stream", "streams", multiple=True, metavar="NAME", help="Only this; repeatable.")
 @json_option
@@ -73,7 +73,7 @@ def _show(result: SourceCheck) -> None:
         console().print("\n[green]The source answers and accepts the credentials.[/]")
 
 
-@click.command("discover")
+@click.command("discover", short_help="List the streams a source offers.")
 @click.argument("instance_id", metavar="INSTANCE")
 @click.option("--catalog", is_flag=True, help="The whole Singer catalog instead of a table.")
 @json_option
