@@ -117,3 +117,16 @@ def test_links_lead_somewhere(page):
 
 def test_the_docs_show_commands():
     assert len(SHOWN) > 10
+
+
+def test_every_command_teaches_what_it_does():
+    from ipai_orchestrate.cli import main
+
+    context = click.Context(main)
+    silent = [
+        name
+        for name in main.list_commands(context)
+        if len((main.get_command(context, name).help or "").strip()) < 20
+    ]
+
+    assert silent == []

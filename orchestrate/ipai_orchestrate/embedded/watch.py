@@ -13,7 +13,7 @@ import sys
 _STOP = "import sys; from ipai_orchestrate.embedded import stop_if_unused as s; s(sys.argv[1])"
 
 
-def watch(home: str) -> None:
+def watch(home: str) -> None:  # pragma: no cover - runs without site packages
     """Stop the server of a home once nobody uses it; return at once if that is watched already."""
     if not _lock(os.path.join(home, "watch.lock"), fcntl.LOCK_EX | fcntl.LOCK_NB):  # noqa: PTH118
         return
