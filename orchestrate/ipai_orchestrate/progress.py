@@ -148,6 +148,8 @@ class LiveProgress(Nobody):
 
     def said(self, line: LogLine) -> None:
         """Show what needs attention, or everything when asked to."""
+        if line.source == "runner" and not self._verbose:
+            return  # it is told again, with the next step, when the run has ended
         if line.source == "dbt" and (found := _STEP.match(line.message)):
             self._step = f", {found[0]}"
         if line.message == "stream_skipped":

@@ -137,6 +137,7 @@ def test_a_terminal_shows_figures_in_place_and_problems_above_them(monkeypatch):
     with live:
         live.started("run-1", "github-acme", "full_table")
         live.said(LogLine("tap", "all is well"))
+        live.said(LogLine("runner", "all is lost", "error"))
         live.said(LogLine("tap", "slow today", "warning", "issues"))
         live.said(LogLine("tap", "stream_skipped", stream="teams", fields={"reason": "No scope."}))
         live.counted(busy_tally())
@@ -157,6 +158,7 @@ def test_a_terminal_shows_figures_in_place_and_problems_above_them(monkeypatch):
     ):
         assert words in shown, words
     assert "all is well" not in shown
+    assert "all is lost" not in shown
 
 
 def test_a_low_terminal_shows_the_busiest_streams_and_counts_the_others():
