@@ -289,8 +289,9 @@ class Signaller(Nobody):
 
 def test_a_stop_keeps_the_state_that_the_target_says_while_draining(bench):
     bench.tap(
-        READ_THREE + "signal.signal(15, lambda *_: (record(9), bookmark(9), sys.exit(143)))\n"
-        "time.sleep(30)"
+        "signal.signal(15, lambda *_: (record(9), bookmark(9), sys.exit(143)))\n"
+        + READ_THREE
+        + "time.sleep(30)"
     )
     stop = Stop()
     result = bench.run(stop, Signaller(stop))
