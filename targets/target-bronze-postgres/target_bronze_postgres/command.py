@@ -82,12 +82,18 @@ def land(config: Mapping[str, Any], stream: IO[str] | IO[bytes]) -> int:
 
 def report(error: ConnectorError) -> int:
     """Log the error that ended a run; returns its exit code."""
-    fields: dict[str, Any] = {"message": str(error), "exit_code": error.exit_code}
-    if error.stream:
-        fields["stream"] = error.stream
+    fields: dict[str, Any] = {"stream": error.stream} if error.stream else {}
     if isinstance(error, TryAgainLaterError):
         fields["retry_at"] = error.retry_at.isoformat() if error.retry_at else None
-    emit("error", level="error", error=type(error).__name__, **fields)
+    emit(
+        "failed",
+        level="error",
+        error_class=type(error).__name__,
+        message=str(error).removesuffix(error.next_step).rstrip(),
+        next_step=error.next_step,
+        exit_code=error.exit_code,
+        **fields,
+    )
     return error.exit_code
 
 

@@ -10,13 +10,15 @@ import msgspec
 
 from target_bronze_postgres.batch import StreamReport
 from target_bronze_postgres.exceptions import StateReaderGoneError
+from target_bronze_postgres.settings import TARGET_NAME
 
 _encode = msgspec.json.Encoder().encode
 
 
 def emit(event: str, *, level: str = "info", **fields: Any) -> None:
     """Write an event; names and counts only, never a value of a record."""
-    line = {"event": event, "level": level, "at": datetime.now(UTC).isoformat(), **fields}
+    moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    line = {"ts": moment, "level": level, "event": event, "logger": TARGET_NAME, **fields}
     with contextlib.suppress(OSError):  # a run goes on when nobody reads its log
         sys.stderr.write(_encode(line).decode() + "\n")
         sys.stderr.flush()

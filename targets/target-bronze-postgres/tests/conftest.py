@@ -252,7 +252,8 @@ class Outcome:
 
     @property
     def error(self) -> str:
-        return str(self.of("error")[-1]["message"])
+        last = self.of("failed")[-1]
+        return f"{last['message']} {last['next_step']}"
 
 
 Line = dict[str, Any] | bytes | str

@@ -298,7 +298,7 @@ def test_a_server_that_stays_away_ends_the_run_with_75_and_no_half_batch(
         landed = connection.execute("""select (select count(*) from ipai_bronze_core.raw_singer_a),
             (select count(*) from ipai_bronze_core.raw_singer_b)""").fetchone()
     assert (done.exit_code, done.states, landed) == (75, [], (1, 0))
-    assert done.of("error")[0]["retry_at"] is None
+    assert done.of("failed")[0]["retry_at"] is None
 
 
 def test_a_connection_cut_between_batches_is_not_noticed(
