@@ -1,138 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `target-bronze-postgres`.
+"""The command `target-bronze-postgres`."""
 
-The everyday call, `--config FILE` and standard input, starts without importing singer-sdk, which
-takes half a second of processor time; every other option is singer-sdk's own command line.
-"""
+from collections.abc import Mapping
+from typing import Any, Final
 
-import logging
-import os
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any
+from ipai_kit.landing.command import run_command
+from ipai_kit.landing.program import Landing, TargetProgram
+from target_bronze_postgres.database import Database
+from target_bronze_postgres.settings import CONFIG_SCHEMA, TARGET_NAME, read_settings
 
-import msgspec
 
-from ipai_kit.exceptions import (
-    ConfigurationError,
-    ConnectorError,
-    InternalError,
-    TryAgainLaterError,
+def prepare(config: Mapping[str, Any], environment: Mapping[str, str]) -> Landing:
+    """Check the settings; connects to nothing yet."""
+    settings = read_settings(config, environment)
+    return Landing(
+        settings, lambda events, stopping: Database(settings, events.emit, stopping=stopping)
+    )
+
+
+PROGRAM: Final = TargetProgram(
+    name=TARGET_NAME,
+    config_schema=CONFIG_SCHEMA,
+    prepare=prepare,
+    full_command="target_bronze_postgres.target:TargetBronzePostgres",
+    quiet_loggers=("psycopg",),
 )
-from ipai_kit.singer.reader import open_source
-from target_bronze_postgres.events import emit
-from target_bronze_postgres.run import TargetRun
-from target_bronze_postgres.settings import read_settings
-from target_bronze_postgres.stop_signal import StopSignal
-
-
-@dataclass(frozen=True)
-class PlainCall:
-    """Arguments that need nothing of singer-sdk."""
-
-    config_files: tuple[str, ...]
-    input_file: str | None
 
 
 def main() -> None:
     """Run the command."""
-    call = parse_plain_call(sys.argv[1:])
-    if call is None:
-        from target_bronze_postgres.target import TargetBronzePostgres
-
-        TargetBronzePostgres.cli()
-        return
-    sys.exit(_land_files(call))
-
-
-def parse_plain_call(arguments: Sequence[str]) -> PlainCall | None:
-    """The arguments, if they are only configuration files and perhaps an input file."""
-    configs: list[str] = []
-    inputs: list[str] = []
-    rest = list(arguments)
-    while rest:
-        name, separator, value = rest.pop(0).partition("=")
-        if name not in {"--config", "--input"} or not (separator or rest):
-            return None
-        (configs if name == "--config" else inputs).append(value if separator else rest.pop(0))
-    if "ENV" in configs or len(inputs) > 1:
-        return None
-    return PlainCall(tuple(configs), inputs[0] if inputs else None)
-
-
-def land(config: Mapping[str, Any], stream: IO[str] | IO[bytes]) -> int:
-    """Land a stream of messages; returns the exit code."""
-    logging.getLogger("psycopg").setLevel(logging.ERROR)  # lost connections are ours to report
-    stop = StopSignal()
-    stop.install()
-    try:
-        with closing(stop), closing(TargetRun(read_settings(config, os.environ), stop)) as run:
-            run.read(open_source(stream, stop.wake_descriptor))
-            run.finish()
-    except ConnectorError as error:
-        return report(error)
-    except Exception as error:  # noqa: BLE001 - the edge of the process
-        text = f"The target failed: {type(error).__name__} in {_place(error)}."
-        return report(InternalError(text, next_step="Report it."))
-    return 0
-
-
-def report(error: ConnectorError) -> int:
-    """Log the error that ended a run; returns its exit code."""
-    fields: dict[str, Any] = {"stream": error.stream} if error.stream else {}
-    if isinstance(error, TryAgainLaterError):
-        fields["retry_at"] = error.retry_at.isoformat() if error.retry_at else None
-    emit(
-        "failed",
-        level="error",
-        error_class=type(error).__name__,
-        message=str(error).removesuffix(error.next_step).rstrip(),
-        next_step=error.next_step,
-        exit_code=error.exit_code,
-        **fields,
-    )
-    return error.exit_code
-
-
-def _land_files(call: PlainCall) -> int:
-    try:
-        config = _read_config(call.config_files)
-        if call.input_file is None:
-            return land(config, sys.stdin)
-        try:
-            with Path(call.input_file).open("rb") as stream:
-                return land(config, stream)
-        except OSError as error:
-            message = f"Input {call.input_file!r} cannot be read: {error.strerror}."
-            raise ConfigurationError(message, next_step="Check --input.") from error
-    except ConnectorError as error:
-        return report(error)
-
-
-def _read_config(paths: Sequence[str]) -> dict[str, Any]:
-    """Merge configuration files; a later one wins."""
-    config: dict[str, Any] = {}
-    for path in paths:
-        try:
-            content = msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Any])
-        except OSError as error:
-            message = f"Configuration {path!r} cannot be read: {error.strerror}."
-            raise ConfigurationError(message, next_step="Check --config.") from error
-        except msgspec.DecodeError as error:
-            message = f"Configuration {path!r} is not a JSON object: {error}."
-            raise ConfigurationError(message, next_step="Correct the file.") from error
-        config.update(content)
-    return config
-
-
-def _place(error: BaseException) -> str:
-    """File and line of an unexpected error: enough to find it, without any value."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return "an unknown place"
-    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+    run_command(PROGRAM)

@@ -17,7 +17,7 @@ import psycopg
 
 from ipai_kit.bronze import StreamPlan
 from ipai_kit.exceptions import ConnectorError
-from target_bronze_postgres.batch import FlushBatch, StreamReport
+from ipai_kit.landing.batch import FlushBatch, StreamReport
 from target_bronze_postgres.binary import (
     BigintArray,
     BigintArrayDumper,
@@ -75,7 +75,7 @@ class Database:
         """Commit a batch, again while the database is away, and without unstorable records."""
         return self._persist(lambda: self._attempt(batch), batch)
 
-    def analyze(self) -> None:
+    def finish(self) -> None:
         """Give the planner statistics of the tables that this run filled first."""
         with contextlib.suppress(psycopg.Error):  # everything is committed: this is a courtesy
             for name in self._first_loads:

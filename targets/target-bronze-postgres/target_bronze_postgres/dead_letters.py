@@ -7,7 +7,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from target_bronze_postgres.batch import DeadLetter
+from ipai_kit.landing.batch import DeadLetter
 from target_bronze_postgres.statements import statement
 from target_bronze_postgres.tables import Connection, TableName, ensure_schema, table_exists
 

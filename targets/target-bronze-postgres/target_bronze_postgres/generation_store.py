@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from psycopg import sql
 
-from target_bronze_postgres.batch import StreamBatch
+from ipai_kit.landing.batch import StreamBatch
 from target_bronze_postgres.binary import text_array
 from target_bronze_postgres.settings import Settings
 from target_bronze_postgres.statements import statement

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ipai_kit.bronze import Row
-from target_bronze_postgres.batch import FlushBatch, StreamBatch, StreamReport
+from ipai_kit.landing.batch import FlushBatch, StreamBatch, StreamReport
 from target_bronze_postgres.binary import (
     bigint_array,
     copy_chunks,

@@ -7,7 +7,7 @@ from typing import Final
 import psycopg
 
 from ipai_kit.bronze import RejectionReason, Row
-from target_bronze_postgres.batch import FlushBatch, StreamBatch
+from ipai_kit.landing.batch import FlushBatch, StreamBatch
 from target_bronze_postgres.binary import text_array
 from target_bronze_postgres.faults import Fate, fate_of
 from target_bronze_postgres.landing_transaction import portions

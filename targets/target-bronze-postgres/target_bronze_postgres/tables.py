@@ -9,7 +9,7 @@ from psycopg import sql
 
 from ipai_kit.bronze import StreamPlan
 from ipai_kit.exceptions import ConfigurationError
-from ipai_kit.spec.names import bronze_schema, bronze_table
+from ipai_kit.landing.place import bronze_place
 from target_bronze_postgres.statements import statement
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -66,11 +66,8 @@ class ServerFacts:
 
 def table_name(plan: StreamPlan) -> TableName:
     """Where the rows of a stream go."""
-    try:
-        return TableName(bronze_schema(plan.domain), bronze_table(plan.source, plan.stream))
-    except ValueError as error:
-        message = f"Stream {plan.stream!r} cannot be landed: {error}"
-        raise ConfigurationError(message, next_step="Set 'domain'.") from error
+    place = bronze_place(plan)
+    return TableName(place.schema, place.table)
 
 
 def server_facts(connection: Connection) -> ServerFacts:

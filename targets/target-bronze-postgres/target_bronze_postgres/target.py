@@ -1,121 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The target as singer-sdk knows it: its command line, configuration, `--about`, standard tests.
+"""The target as singer-sdk knows it: its command line, configuration, `--about`, standard tests."""
 
-No record passes through singer-sdk: a message reader of our own hands the byte stream to the run.
-"""
+from typing import Any, ClassVar
 
-import os
-import sys
-from collections import Counter
-from collections.abc import Callable
-from types import FrameType
-from typing import IO, Any, ClassVar
-
-from singer_sdk.exceptions import (
-    ConfigValidationError,
-    MissingKeyPropertiesError,
-    RecordsWithoutSchemaException,
-)
-from singer_sdk.helpers.capabilities import CapabilitiesEnum, PluginCapabilities
-from singer_sdk.plugin_base import _ConfigInput
-from singer_sdk.singerlib.encoding.base import GenericSingerReader
-from singer_sdk.target_base import Target
-
-from ipai_kit.exceptions import ConfigurationError, ConnectorError
-from ipai_kit.singer.reader import open_source
-from target_bronze_postgres.command import land, report
-from target_bronze_postgres.exceptions import MissingKeyError, RecordBeforeSchemaError
-from target_bronze_postgres.run import TargetRun
-from target_bronze_postgres.settings import CONFIG_SCHEMA, TARGET_NAME, read_settings
-from target_bronze_postgres.stop_signal import StopSignal
+from ipai_kit.landing.target import BronzeTarget
+from target_bronze_postgres.command import PROGRAM
+from target_bronze_postgres.settings import CONFIG_SCHEMA, TARGET_NAME
 
 
-class RunReader(GenericSingerReader[str]):
-    """Gives the whole input to a run, whatever the callbacks."""
-
-    default_input = sys.stdin
-    take_input: Callable[[IO[str]], Counter[str]]
-
-    def process_lines(
-        self,
-        file_input: IO[str] | None,
-        callbacks: dict[str, Callable[[dict[str, Any]], None]],  # noqa: ARG002 - singer-sdk's
-    ) -> Counter[str]:
-        """Read every message; returns how many of each type."""
-        return self.take_input(file_input or self.default_input)
-
-    def deserialize_json(self, line: str) -> dict[str, Any]:
-        """Never called: lines are decoded in blocks of bytes."""
-        raise NotImplementedError
-
-
-class TargetBronzePostgres(Target):
+class TargetBronzePostgres(BronzeTarget):
     """Lands records raw in Postgres."""
 
     name = TARGET_NAME
     package_name = "ipai-target-bronze-postgres"
     config_jsonschema: ClassVar[dict[str, Any]] = CONFIG_SCHEMA
-    capabilities: ClassVar[list[CapabilitiesEnum]] = [
-        PluginCapabilities.ABOUT,
-        PluginCapabilities.ACTIVATE_VERSION,
-        PluginCapabilities.BATCH,
-        PluginCapabilities.STRUCTURED_LOGGING,
-    ]
-    message_reader_class = RunReader
-
-    def __init__(self, **options: Any) -> None:
-        self._stop = StopSignal()
-        self._run: TargetRun | None = None
-        super().__init__(**options)
-        reader = self.message_reader
-        if isinstance(reader, RunReader):
-            reader.take_input = self._take_input
-
-    @classmethod
-    def append_builtin_config(cls, config_jsonschema: dict[str, Any]) -> None:
-        """Leave out singer-sdk's settings for sinks: there are none here."""
-
-    @classmethod
-    def invoke(  # type: ignore[override]
-        cls,
-        *,
-        about: bool = False,
-        about_format: str | None = None,
-        config: _ConfigInput | None = None,
-        file_input: IO[str] | None = None,
-    ) -> None:
-        """Run from singer-sdk's command line, with the exit codes of this target."""
-        if about:
-            super().invoke(about=about, about_format=about_format)
-        given = config or _ConfigInput()
-        try:
-            target = cls(config=given.config, parse_env_config=given.parse_env)
-        except ConfigValidationError as error:
-            message = f"The configuration is not valid: {'; '.join(error.errors)}."
-            sys.exit(report(ConfigurationError(message, next_step="See --about.")))
-        sys.exit(land(target.config, file_input or sys.stdin))
-
-    def process_endofpipe(self) -> None:
-        """Commit what is left."""
-        if self._run is None:
-            return
-        try:
-            self._run.finish()
-        except MissingKeyError as error:
-            raise MissingKeyPropertiesError(str(error)) from error
-        finally:
-            self._run.close()
-
-    def _take_input(self, stream: IO[str]) -> Counter[str]:
-        self._run = TargetRun(read_settings(self.config, os.environ), self._stop)
-        try:
-            self._run.read(open_source(stream, self._stop.wake_descriptor))
-        except ConnectorError as error:
-            self._run.close()
-            if isinstance(error, RecordBeforeSchemaError):
-                raise RecordsWithoutSchemaException(str(error)) from error
-            raise
-        return self._run.intake.counts
-
-    def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
-        self._stop.handle(signum, frame)
+    program = PROGRAM

@@ -22,7 +22,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from target_bronze_postgres.command import land
+from ipai_kit.landing.command import land
+from target_bronze_postgres.command import PROGRAM
 
 
 def find_binaries() -> list[Path]:
@@ -279,7 +280,7 @@ def run_target(bronze: Bronze, capfd: pytest.CaptureFixture[str]) -> Callable[..
         handlers = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
         capfd.readouterr()
         try:
-            code = land({"database_url": into.dsn, **config}, io.BytesIO(data))
+            code = land(PROGRAM, {"database_url": into.dsn, **config}, io.BytesIO(data))
         finally:
             for name, handler in handlers.items():
                 signal.signal(name, handler)

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from target_bronze_postgres.batch import FlushBatch
-from target_bronze_postgres.events import emit, hand_on_state
-from target_bronze_postgres.exceptions import StateReaderGoneError
-from target_bronze_postgres.flush_writer import FlushWriter
+from ipai_kit.landing.batch import FlushBatch
+from ipai_kit.landing.events import EventLog, hand_on_state
+from ipai_kit.landing.exceptions import StateReaderGoneError
+from ipai_kit.landing.flush_writer import FlushWriter
 
 Make = Callable[..., Any]
 
@@ -166,7 +166,7 @@ def test_a_lost_state_reader_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPa
         with pytest.raises(StateReaderGoneError):
             hand_on_state(b"1")
         monkeypatch.setattr(sys, "stderr", gone)
-        emit("nobody listens")
+        EventLog("a").emit("nobody listens")
         monkeypatch.undo()
         os.dup2(os.open(os.devnull, os.O_WRONLY), gone.fileno())
 
@@ -217,7 +217,7 @@ def test_an_error_of_the_writer_wakes_the_reader_and_comes_back_to_it() -> None:
 def test_an_unexpected_error_ends_with_70_and_names_its_place(
     monkeypatch: pytest.MonkeyPatch, run_target: Make, schema: Make
 ) -> None:
-    from target_bronze_postgres import intake
+    from ipai_kit.landing import intake
 
     def fail(*_: Any, **__: Any) -> None:
         message = "secret value"

@@ -5,9 +5,10 @@ import json
 from typing import Any
 
 from ipai_kit.bronze import RecordRejectedError, RejectionReason, StreamPlan
+from ipai_kit.landing.batch import FlushBatch
+from ipai_kit.landing.events import EventLog
+from ipai_kit.landing.intake import Intake, RecordCheck
 from ipai_kit.singer.reader import MessageDecoder
-from target_bronze_postgres.batch import FlushBatch
-from target_bronze_postgres.intake import Intake, RecordCheck
 from target_bronze_postgres.settings import read_settings
 
 SCHEMA = {
@@ -39,7 +40,7 @@ def test_a_check_chosen_by_the_plan_may_bury_a_record() -> None:
 
     flushed: list[FlushBatch] = []
     settings = read_settings({"database_url": "unused"}, {})
-    intake = Intake(settings, flushed.append, no_negative_ids)
+    intake = Intake(settings, flushed.append, EventLog("a"), no_negative_ids)
 
     take(intake, SCHEMA, record(id=1), record(id=-1), record(id=2))
     intake.flush()
@@ -53,7 +54,7 @@ def test_a_check_chosen_by_the_plan_may_bury_a_record() -> None:
 
 def test_a_batch_waits_until_its_deadline_and_an_empty_one_for_nothing() -> None:
     flushed: list[FlushBatch] = []
-    intake = Intake(read_settings({"database_url": "unused"}, {}), flushed.append)
+    intake = Intake(read_settings({"database_url": "unused"}, {}), flushed.append, EventLog("a"))
 
     assert intake.deadline is None
     intake.flush()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ipai_kit.exceptions import ConfigurationError
-from target_bronze_postgres.command import PlainCall, parse_plain_call
+from ipai_kit.landing.command import PlainCall, parse_plain_call
 from target_bronze_postgres.settings import embedded_home, read_settings
 
 URL = {"database_url": "postgresql://x@y/z"}

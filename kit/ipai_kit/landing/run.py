@@ -4,29 +4,29 @@
 import time
 
 from ipai_kit.exceptions import ConnectorError, StoppedError
+from ipai_kit.landing.batch import FlushBatch, StreamReport
+from ipai_kit.landing.events import EventLog, hand_on_state
+from ipai_kit.landing.flush_writer import FlushWriter
+from ipai_kit.landing.intake import Intake
+from ipai_kit.landing.program import Landing
+from ipai_kit.landing.stop_signal import StopSignal
 from ipai_kit.singer.reader import (
     ByteSource,
     LineBlocks,
     MessageDecoder,
 )
-from target_bronze_postgres.batch import FlushBatch, StreamReport
-from target_bronze_postgres.database import Database
-from target_bronze_postgres.events import emit, emit_flush, hand_on_state
-from target_bronze_postgres.flush_writer import FlushWriter
-from target_bronze_postgres.intake import Intake
-from target_bronze_postgres.settings import Settings
-from target_bronze_postgres.stop_signal import StopSignal
 
 
 class TargetRun:
     """Reads Singer messages and lands them."""
 
-    def __init__(self, settings: Settings, stop: StopSignal) -> None:
+    def __init__(self, landing: Landing, events: EventLog, stop: StopSignal) -> None:
         self._stop = stop
-        self._database = Database(settings, emit, stopping=stop.requested)
-        self._database.open()
-        self._writer = FlushWriter(self._database, self._committed, stop.wake)
-        self.intake = Intake(settings, self._writer.submit)
+        self._events = events
+        self._store = landing.make_store(events, stop.requested)
+        self._store.open()
+        self._writer = FlushWriter(self._store, self._committed, stop.wake)
+        self.intake = Intake(landing.settings, self._writer.submit, events)
         self._quarantined = 0
         self._last_state: bytes | None = None
 
@@ -44,14 +44,14 @@ class TargetRun:
         """Commit the rest at the clean end of the input."""
         self.intake.finish(is_complete=True)
         self._writer.wait()
-        self._database.analyze()
+        self._store.finish()
         self.intake.check_limit(self._quarantined)
         self.intake.check_keys()
 
     def close(self) -> None:
         """End the writer and hang up."""
         self._writer.close()
-        self._database.close()
+        self._store.close()
 
     def _read_all(self, source: ByteSource) -> None:
         lines, decoder = LineBlocks(), MessageDecoder()
@@ -86,7 +86,7 @@ class TargetRun:
         self._quarantined += batch.quarantined
         for report in reports:
             if report.received or report.retired:
-                emit_flush(report)
+                self._events.flushed(report)
         if batch.state is not None and batch.state != self._last_state:
             hand_on_state(batch.state)
             self._last_state = batch.state

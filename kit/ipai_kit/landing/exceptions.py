@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of this target beside the kit's; exit code 65 means that the input is at fault.
+"""Errors of a target beside the connectors' own; exit code 65 means that the input is at fault.
 
 ConnectorError
 ├── StateReaderGoneError         exit 1   whoever stores STATE has gone

@@ -4,8 +4,8 @@
 import threading
 from collections.abc import Callable
 
-from target_bronze_postgres.batch import FlushBatch, StreamReport
-from target_bronze_postgres.database import Database
+from ipai_kit.landing.batch import FlushBatch, StreamReport
+from ipai_kit.landing.store import Store
 
 Committed = Callable[[FlushBatch, list[StreamReport]], None]
 
@@ -13,8 +13,8 @@ Committed = Callable[[FlushBatch, list[StreamReport]], None]
 class FlushWriter:
     """Holds at most one batch: memory stays within two, the one written and the one read."""
 
-    def __init__(self, database: Database, committed: Committed, wake: Callable[[], None]) -> None:
-        self._database = database
+    def __init__(self, store: Store, committed: Committed, wake: Callable[[], None]) -> None:
+        self._store = store
         self._committed = committed
         self._wake = wake
         self._changed = threading.Condition()
@@ -68,7 +68,7 @@ class FlushWriter:
             if batch is None:
                 return
             try:
-                self._committed(batch, self._database.commit(batch))
+                self._committed(batch, self._store.commit(batch))
             except BaseException as error:  # noqa: BLE001 - carried over to the reading thread
                 self._error = error
                 self._wake()

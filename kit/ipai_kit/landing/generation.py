@@ -9,7 +9,7 @@ a second activation) followed its last record; a tap that died in between retire
 
 from dataclasses import dataclass, field
 
-from target_bronze_postgres.batch import StreamBatch
+from ipai_kit.landing.batch import StreamBatch
 
 
 @dataclass

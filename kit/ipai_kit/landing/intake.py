@@ -23,18 +23,18 @@ from ipai_kit.bronze import (
     plan_stream,
 )
 from ipai_kit.exceptions import ConfigurationError
-from ipai_kit.singer.reader import DecodedBlock, InputError, Message, RejectedMessage
-from target_bronze_postgres.batch import DeadLetter, FlushBatch, StreamBatch
-from target_bronze_postgres.batch_files import read_file_batches
-from target_bronze_postgres.events import emit
-from target_bronze_postgres.exceptions import (
+from ipai_kit.landing.batch import DeadLetter, FlushBatch, StreamBatch
+from ipai_kit.landing.batch_files import read_file_batches
+from ipai_kit.landing.events import EventLog
+from ipai_kit.landing.exceptions import (
     DeadLetterLimitError,
     MissingKeyError,
     RecordBeforeSchemaError,
 )
-from target_bronze_postgres.generation import Generation
-from target_bronze_postgres.settings import Settings
-from target_bronze_postgres.tables import TableName, table_name
+from ipai_kit.landing.generation import Generation
+from ipai_kit.landing.place import BronzePlace, bronze_place
+from ipai_kit.landing.settings import LandingSettings
+from ipai_kit.singer.reader import DecodedBlock, InputError, Message, RejectedMessage
 
 RecordCheck = Callable[[bytes], None]
 """Looks at a record before it is landed; raises RecordRejectedError to bury it."""
@@ -62,11 +62,13 @@ class Intake:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: LandingSettings,
         submit: Callable[[FlushBatch], None],
+        events: EventLog,
         choose_check: Callable[[StreamPlan], RecordCheck | None] = no_check,
     ) -> None:
         self.settings = settings
+        self._events = events
         self._choose_check = choose_check
         self.counts: Counter[str] = Counter()
         self.dead = 0
@@ -74,7 +76,7 @@ class Intake:
         self._submit = submit
         self._batch = FlushBatch()
         self._streams: dict[str, StreamProgress] = {}
-        self._tables: dict[TableName, str] = {}
+        self._places: dict[BronzePlace, str] = {}
         self._rows = 0
         self._size = 0
         self._read_at = 0
@@ -112,7 +114,7 @@ class Intake:
         if dead > self.settings.dead_letter_limit:
             limit = self.settings.dead_letter_limit
             message = f"{dead} records could not be landed, 'dead_letter_limit' is {limit}."
-            step = "They are kept in the table dead_letters with their reasons."
+            step = "They are kept among the dead letters with their reasons."
             raise DeadLetterLimitError(message, next_step=step)
 
     def check_keys(self) -> None:
@@ -127,7 +129,8 @@ class Intake:
 
     def _take_messages(self, block: DecodedBlock) -> None:
         """The hot loop: everything a record costs here is written out and kept in locals."""
-        keeps_all, may_hold_nul = self.settings.keeps_every_version, block.may_hold_nul
+        keeps_all = self.settings.keeps_every_version
+        may_hold_nul = self.settings.refuses_nul and block.may_hold_nul
         last_time, emitted = None, self._read_at
         rows_left, bytes_left = self._room()
         name, counted, taken, size = None, None, 0, 0
@@ -237,10 +240,10 @@ class Intake:
 
     def _adopt(self, plan: StreamPlan) -> None:
         """Start a stream, or go on with it under a new plan after what came under the old one."""
-        owner = self._tables.setdefault(table_name(plan), plan.stream)
+        owner = self._places.setdefault(bronze_place(plan), plan.stream)
         if owner != plan.stream:
-            place = table_name(plan).quoted
-            text = f"Streams {owner!r} and {plan.stream!r} would share table {place}."
+            table = bronze_place(plan).table
+            text = f"Streams {owner!r} and {plan.stream!r} would share table {table!r}."
             raise ConfigurationError(text, next_step="Rename one of them in the tap's catalog.")
         progress = self._streams.get(plan.stream)
         if progress is None:
@@ -313,7 +316,7 @@ class Intake:
     def _warn_once(self, topic: str, stream: str, line: int, error: RecordRejectedError) -> None:
         if topic not in self._warned:
             self._warned.add(topic)
-            emit(
+            self._events.emit(
                 "dead_letter",
                 level="warning",
                 stream=stream,
@@ -363,10 +366,10 @@ class Intake:
         except ValueError:
             if "time_extracted" not in self._warned:
                 self._warned.add("time_extracted")
-                emit("unreadable_time_extracted", level="warning")
+                self._events.emit("unreadable_time_extracted", level="warning")
             return self._read_at
 
 
 def _nul_character() -> RecordRejectedError:
-    error = "A text holds a NUL character, which jsonb cannot store."
+    error = "A text holds a NUL character, which the store cannot hold."
     return RecordRejectedError(RejectionReason.NUL_CHARACTER, error)

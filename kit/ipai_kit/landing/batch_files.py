@@ -89,7 +89,7 @@ def _read_parquet(path: Path, compression: str | None) -> Iterator[list[bytes]]:
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
     except ImportError as error:
         text = "A BATCH in Parquet format needs the extra 'parquet'."
-        step = "Install ipai-target-bronze-postgres[parquet]."
+        step = "Install pyarrow beside the target."
         raise ConfigurationError(text, next_step=step) from error
     with pq.ParquetFile(path) as file:
         for part in file.iter_batches(batch_size=_RECORDS):
