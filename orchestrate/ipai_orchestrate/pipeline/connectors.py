@@ -12,7 +12,7 @@ from typing import Any
 
 from ipai_kit.spec import Redactor
 from ipai_orchestrate.exceptions import ConfigurationError
-from ipai_orchestrate.pipeline.process_group import Launch
+from ipai_orchestrate.pipeline.process_group import Launch, bound_to_us
 from ipai_orchestrate.pipeline.sealed import sealed_file
 
 _PASSED_ON = [
@@ -75,7 +75,7 @@ def discover(tap: Connector, directory: Path, redactor: Redactor) -> dict[str, A
     asking = Connector(tap.program, tap.config, ("--discover",))
     with launchable(asking, directory, child_environment(directory)) as launch:
         answer = subprocess.run(
-            launch.command,
+            bound_to_us(launch.command),
             env=launch.environment,
             cwd=directory,
             pass_fds=launch.descriptors,

@@ -22,6 +22,7 @@ from ipai_orchestrate.exceptions import (
     OrchestrateError,
 )
 from ipai_orchestrate.pipeline.database import Connection, Database
+from ipai_orchestrate.pipeline.lease import hand_back
 from ipai_orchestrate.pipeline.log_line import LogLine
 from ipai_orchestrate.pipeline.outcome import TERMINATED, TRY_AGAIN_LATER, Failure
 from ipai_orchestrate.pipeline.tally import Tally
@@ -169,6 +170,8 @@ class Ledger:
         plane = self._plane()
         if failure is None:
             plane.complete(self._run, stateless=not self.has_state)
+        elif failure.handed_back:
+            hand_back(plane.connection, self._run, failure.summary)
         else:
             plane.fail(
                 self._run,

@@ -32,6 +32,7 @@ class Failure:
     summary: str
     exit_code: int
     retry_at: datetime | None = None
+    handed_back: bool = False
 
 
 def judge(ending: Ending, last_errors: Mapping[str, LogLine]) -> Failure | None:
@@ -78,3 +79,9 @@ def stopped_by(signum: int) -> Failure:
     code = 128 + signum
     name = signal.Signals(signum).name
     return Failure("cancelled", f"Stopped by {name}. Run again to continue.", code)
+
+
+def handed_back(signum: int) -> Failure:
+    """The ending of a run whose worker has to end before it."""
+    summary = "Its worker had to end and gave it back to the queue, where it goes on."
+    return Failure("cancelled", summary, 128 + signum, handed_back=True)

@@ -32,6 +32,11 @@ class Launch:
     descriptors: Sequence[int] = ()
 
 
+def bound_to_us(command: Sequence[str]) -> list[str]:
+    """The command in a form that the kernel ends together with the thread that starts it."""
+    return [sys.executable, "-I", "-S", BECOME, str(os.getpid()), *command]
+
+
 class ProcessGroup:
     """A running connector; leaving the block leaves nothing of it behind."""
 
@@ -55,7 +60,7 @@ class ProcessGroup:
 
     def _start(self, launch: Launch, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", BECOME, str(os.getpid()), *launch.command],
+            bound_to_us(launch.command),
             stdin=stdin,
             stdout=stdout,
             stderr=subprocess.PIPE,

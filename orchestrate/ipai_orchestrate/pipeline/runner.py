@@ -15,7 +15,7 @@ import msgspec
 
 from ipai_kit.spec import ConnectorSpec, Redactor, secret_values
 from ipai_orchestrate.catalog import DEFAULT_TARGET, executable, installed_connector
-from ipai_orchestrate.control_plane import ClaimedRun, ControlPlane, ErrorClass
+from ipai_orchestrate.control_plane import ClaimedRun, ErrorClass
 from ipai_orchestrate.exceptions import ConfigurationError, OrchestrateError
 from ipai_orchestrate.pipeline.connectors import (
     Connector,
@@ -24,10 +24,17 @@ from ipai_orchestrate.pipeline.connectors import (
     launchable,
 )
 from ipai_orchestrate.pipeline.database import Database
+from ipai_orchestrate.pipeline.lease import previous_status
 from ipai_orchestrate.pipeline.ledger import LEASE_SECONDS, Ledger
 from ipai_orchestrate.pipeline.log_line import LogLine, LogParser
 from ipai_orchestrate.pipeline.observer import Nobody, Observer
-from ipai_orchestrate.pipeline.outcome import CONFIGURATION, Failure, judge, stopped_by
+from ipai_orchestrate.pipeline.outcome import (
+    CONFIGURATION,
+    Failure,
+    handed_back,
+    judge,
+    stopped_by,
+)
 from ipai_orchestrate.pipeline.process_group import Launch
 from ipai_orchestrate.pipeline.selection import only
 from ipai_orchestrate.pipeline.settings import resolve
@@ -226,11 +233,15 @@ class _Job:
 
     def _judge(self, ending: Ending) -> Failure | None:
         if ending.stopped and self.stop.signum:
-            return self._failed(stopped_by(self.stop.signum))
+            return self._stopped()
         if ending.stopped:
             return self.ledger.failure or Failure("internal", "A keeper process was killed.", 70)
         failure = judge(ending, self.last_errors)
         return self._failed(failure) if failure else None
+
+    def _stopped(self) -> Failure:
+        why = handed_back if self.stop.hand_back else stopped_by
+        return self._failed(why(self.stop.signum))
 
     def _failed(self, failure: Failure) -> Failure:
         self.hear(
@@ -250,12 +261,12 @@ class _Job:
                 self.database.dsn, streams=pairs, on_event=self._hear_dbt, on_wait=self._obey
             )
         except _Stopped:
-            return self.ledger.failure or self._failed(stopped_by(self.stop.signum))
+            return self.ledger.failure or self._stopped()
         self.hear(LogLine("dbt", self.transformed.summary()))
         if self.transformed.ok:
             return None
         if self.stop.signum:  # a terminal tells dbt as well, which may have ended by itself
-            return self._failed(stopped_by(self.stop.signum))
+            return self._stopped()
         return self._failed(Failure("transform", self.transformed.summary(), 1))
 
     def _streams_to_transform(self) -> list[str]:
@@ -263,12 +274,8 @@ class _Job:
         if self.options.transform == "all":
             return [stream["name"] for stream in self.run.spec["streams"]]
         with self.database.connect() as connection:
-            before = [
-                one
-                for one in ControlPlane(connection).runs(10, self.run.instance_id)
-                if one.id != self.run.id and one.started_at
-            ]
-        if before and before[0].status != "succeeded":
+            before = previous_status(connection, self.run)
+        if before not in {None, "succeeded"}:
             return [stream["name"] for stream in self.run.spec["streams"]]
         return self.tally.changed_streams()
 

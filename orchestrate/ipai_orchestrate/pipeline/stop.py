@@ -12,10 +12,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass
 class Stop:
-    """Asked once: wind down and keep what is done. Asked again: end at once."""
+    """Asked once: wind down and keep what is done. Asked again: end at once.
+
+    With `hand_back` the run goes on with another worker instead of ending as cancelled.
+    """
 
     signum: int = 0
     times: int = 0
+    hand_back: bool = False
 
     @property
     def urgent(self) -> bool:
