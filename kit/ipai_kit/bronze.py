@@ -52,9 +52,9 @@ _TIMESTAMP: Final = re.compile(
     r"(?:([Zz])|([+-][0-9]{2}):?([0-9]{2})?)?"
 )
 _NUL_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_UTC_SECONDS_MARKS: Final = "--T::Z"
-_UTC_SECONDS_LENGTH: Final = len("2024-01-31T00:00:00Z")
-_PLAIN: Final = frozenset((int, str))
+UTC_SECONDS_MARKS: Final = "--T::Z"
+UTC_SECONDS_LENGTH: Final = len("2024-01-31T00:00:00Z")
+PLAIN_KEYS: Final = frozenset((int, str))
 
 new_record_hash: Final = hashlib.blake2b(digest_size=8).copy
 """A copy of an empty hash costs a quarter less than a new one."""
@@ -149,7 +149,7 @@ def is_superseded(old: Row, new: Row) -> bool:
 def key_text(values: Sequence[Any]) -> bytes:
     """Canonical JSON array of the key values: 1, 1.0 and 1e0 are one key, member order is none."""
     for value in values:
-        if type(value) not in _PLAIN:
+        if type(value) not in PLAIN_KEYS:
             break
     else:
         return _bounded_key(_encode(values))
@@ -175,11 +175,11 @@ def compile_extract(plan: StreamPlan) -> Extract:
     if not plan.key_properties:
         return _extract_content(plan)
     names = list(plan.key_properties)
-    strict = _Picker(names, [], plan.properties)
+    strict = Picker(names, [], plan.properties)
     if plan.cursor_property is None:
         pick, cursor_at = strict, None
     else:
-        pick = _Picker(names, [plan.cursor_property], plan.properties)
+        pick = Picker(names, [plan.cursor_property], plan.properties)
         cursor_at = len(names)
     if len(names) == 1:
         return _extract_single(pick, strict, has_cursor=cursor_at is not None)
@@ -194,7 +194,7 @@ def sortable_cursor(value: Any) -> str:
     """
     kind: type = type(value)
     if kind is str:
-        if value[4:20:3] == _UTC_SECONDS_MARKS and len(value) == _UTC_SECONDS_LENGTH:
+        if value[4:20:3] == UTC_SECONDS_MARKS and len(value) == UTC_SECONDS_LENGTH:
             return f"{value[:19]}.000000000Z"
         match = _TIMESTAMP.fullmatch(value)
         return value if match is None else _sortable_timestamp(value, match)
@@ -210,7 +210,7 @@ def sortable_cursor(value: Any) -> str:
 _NOT_AN_OBJECT = "The record is not a JSON object."
 
 
-class _Picker:
+class Picker:
     """Decodes some members of a record, top level or dotted, and nothing else."""
 
     def __init__(
@@ -224,7 +224,8 @@ class _Picker:
             for position, path in enumerate(paths)
         ]
         self.names = tuple(names)
-        self.decode = msgspec.json.Decoder(_struct_of(tree), float_hook=Decimal).decode
+        decoder = msgspec.json.Decoder(_struct_of(tree), float_hook=Decimal)
+        self.decode, self.decode_lines = decoder.decode, decoder.decode_lines
         self.pick = attrgetter(*attributes)
 
 
@@ -260,36 +261,36 @@ def _struct_of(tree: dict[str, Any]) -> type[msgspec.Struct]:
         else:
             optional.append((slot["at"], kind | None if slot["inner"] else Any, None))
     rename = {slot["at"]: member for member, slot in tree.items()}
-    return msgspec.defstruct("Picked", required + optional, rename=rename)
+    return msgspec.defstruct("Picked", required + optional, rename=rename, gc=False)
 
 
 def _single_key(key: Any) -> bytes:
     return b"[%d]" % key if type(key) is int else key_text((key,))
 
 
-def _extract_single(pick: _Picker, strict: _Picker, *, has_cursor: bool) -> Extract:
+def _extract_single(pick: Picker, strict: Picker, *, has_cursor: bool) -> Extract:
     """For one key, the usual case; the shape of most cursors is recognised without a call."""
     decode, get = pick.decode, pick.pick
 
     def without_cursor(record: bytes) -> tuple[bytes, str | None]:
         try:
             key = get(decode(record))
-        except _UNPICKABLE as error:
+        except UNPICKABLE as error:
             raise _rejection(record, error, strict) from error
         return _single_key(key), None
 
     def with_cursor(record: bytes) -> tuple[bytes, str | None]:
         try:
             key, cursor = get(decode(record))
-        except _UNPICKABLE as error:
+        except UNPICKABLE as error:
             return _keys_alone(record, error, strict), None
         text = b"[%d]" % key if type(key) is int else key_text((key,))
         if cursor is None:
             return text, None
         if (
             type(cursor) is str
-            and cursor[4:20:3] == _UTC_SECONDS_MARKS
-            and len(cursor) == _UTC_SECONDS_LENGTH
+            and cursor[4:20:3] == UTC_SECONDS_MARKS
+            and len(cursor) == UTC_SECONDS_LENGTH
         ):
             return text, cursor[:19] + ".000000000Z"
         return text, sortable_cursor(cursor)
@@ -297,13 +298,13 @@ def _extract_single(pick: _Picker, strict: _Picker, *, has_cursor: bool) -> Extr
     return with_cursor if has_cursor else without_cursor
 
 
-def _extract_many(pick: _Picker, strict: _Picker, cursor_at: int | None) -> Extract:
+def _extract_many(pick: Picker, strict: Picker, cursor_at: int | None) -> Extract:
     decode, get = pick.decode, pick.pick
 
     def extract(record: bytes) -> tuple[bytes, str | None]:
         try:
             values = get(decode(record))
-        except _UNPICKABLE as error:
+        except UNPICKABLE as error:
             return _keys_alone(record, error, strict), None
         cursor = None if cursor_at is None else values[cursor_at]
         return (
@@ -317,32 +318,32 @@ def _extract_many(pick: _Picker, strict: _Picker, cursor_at: int | None) -> Extr
 def _extract_content(plan: StreamPlan) -> Extract:
     if plan.cursor_property is None:
         return lambda record: (content_key(record), None)
-    only_cursor = _Picker([], [plan.cursor_property], plan.properties)
+    only_cursor = Picker([], [plan.cursor_property], plan.properties)
 
     def extract(record: bytes) -> tuple[bytes, str | None]:
         key = content_key(record)
         try:
             cursor = only_cursor.pick(only_cursor.decode(record))
-        except _UNPICKABLE:
+        except UNPICKABLE:
             cursor = None
         return key, None if cursor is None else sortable_cursor(cursor)
 
     return extract
 
 
-_UNPICKABLE = (msgspec.DecodeError, AttributeError, RecursionError, UnicodeDecodeError)
+UNPICKABLE = (msgspec.DecodeError, AttributeError, RecursionError, UnicodeDecodeError)
 
 
-def _keys_alone(record: bytes, error: Exception, strict: _Picker) -> bytes:
+def _keys_alone(record: bytes, error: Exception, strict: Picker) -> bytes:
     """The key of a record whose cursor cannot be reached (a parent of it is null or no object)."""
     try:
         values = strict.pick(strict.decode(record))
-    except _UNPICKABLE:
+    except UNPICKABLE:
         raise _rejection(record, error, strict) from error
     return key_text(values if len(strict.names) > 1 else (values,))
 
 
-def _rejection(record: bytes, error: Exception, strict: _Picker) -> RecordRejectedError:
+def _rejection(record: bytes, error: Exception, strict: Picker) -> RecordRejectedError:
     if not bytes(record).lstrip().startswith(b"{"):
         return RecordRejectedError(RejectionReason.NOT_AN_OBJECT, _NOT_AN_OBJECT)
     if isinstance(error, msgspec.ValidationError | AttributeError):
