@@ -107,3 +107,11 @@ def test_a_clash_between_sources_is_found():
 def test_values_outside_the_closed_lists_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_spec_package_offers_every_name_it_lists_and_nothing_else() -> None:
+    from ipai_kit import spec
+
+    assert {name for name in dir(spec) if getattr(spec, name) is not None} == set(spec.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'missing'"):
+        _ = spec.missing
