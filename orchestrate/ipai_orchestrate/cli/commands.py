@@ -18,12 +18,15 @@ _WHERE = {
     "instance": "instance",
     "logs": "runs",
     "new": "new",
+    "notifier": "notifier",
     "run": "run",
     "runs": "runs",
     "sandbox": "sandbox",
     "silver": "silver",
     "spec": "spec",
     "state": "state",
+    "webhook": "webhook",
+    "worker": "worker",
 }
 
 
