@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -109,11 +111,11 @@ def control_plane(connection: psycopg.Connection[tuple[object, ...]]) -> Control
     return ControlPlane(connection)
 
 
-_SPEC_JSON = """{
+_SPEC: dict[str, Any] = {
     "sync_mode": "incremental",
     "streams": [{"name": "issues"}, {"name": "commits"}, {"name": "labels"}],
-    "settings": {"auth_token": {"secret": true}, "repositories": {"secret": false}}
-}"""
+    "settings": {"auth_token": {"secret": True}, "repositories": {"secret": False}},
+}
 
 
 @pytest.fixture
@@ -122,15 +124,22 @@ def make_instance(
 ) -> Callable[..., str]:
     """Return a function that creates an active instance of a small connector."""
 
-    def make(instance_id: str = "github-acme", source_type: str = "github", **settings: str) -> str:
+    def make(
+        instance_id: str = "github-acme",
+        source_type: str = "github",
+        spec: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
+        **settings: str,
+    ) -> str:
+        whole = json.dumps(_SPEC | dict(spec or {}))
         connection.execute(
             "select * from connectors.register_connector_definition(%s, %s, %s)",
-            (source_type, f"source_type: {source_type}", _SPEC_JSON),
+            (source_type, f"source_type: {source_type}\n{spec or ''}", whole),
         )
         control_plane.ensure_instance(
             instance_id,
             f"ipai_connector_{source_type}",
-            {"repositories": ["acme/app"]},
+            {"repositories": ["acme/app"], **(config or {})},
             **settings,
         )
         return instance_id

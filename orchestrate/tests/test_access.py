@@ -356,8 +356,7 @@ def test_each_role_calls_the_functions_that_are_listed_and_no_other(
     outcomes, expected = {}, {}
     for name, types, oid in owner.execute(SIGNATURES, ([*MATRIX.schemas],)).fetchall():
         signature = f"{name}({', '.join(types)})"
-        nulls = ", ".join(f"null::{one}" for one in types)
-        call = MATRIX.calls.get(name, f"{name}({nulls})")
+        call = MATRIX.calls.get(name) or call_with_nulls(name, types)
         held = owner.execute(
             "select has_function_privilege(%s, %s::oid, 'execute')",
             (role if role != STRANGER else "access_stranger", oid),
@@ -367,6 +366,15 @@ def test_each_role_calls_the_functions_that_are_listed_and_no_other(
         expected[signature] = (may, may)
 
     assert outcomes == expected
+
+
+def call_with_nulls(name: str, types: list[str]) -> str:
+    """The call, its nulls hidden from the planner, which would not even call a strict function."""
+    if not types:
+        return f"{name}()"
+    given = ", ".join(f"null::{one} as a{number}" for number, one in enumerate(types))
+    names = ", ".join(f"a{number}" for number in range(len(types)))
+    return f"{name}({names}) from (select {given} offset 0) as given"
 
 
 @pytest.mark.parametrize("role", ROLES)

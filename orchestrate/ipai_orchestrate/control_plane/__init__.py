@@ -4,6 +4,7 @@
 from ipai_orchestrate.control_plane.plane import ControlPlane
 from ipai_orchestrate.control_plane.records import (
     ClaimedRun,
+    DeadRun,
     EnsuredInstance,
     ErrorClass,
     FailedRun,
@@ -22,6 +23,7 @@ from ipai_orchestrate.control_plane.records import (
 __all__ = [
     "ClaimedRun",
     "ControlPlane",
+    "DeadRun",
     "EnsuredInstance",
     "ErrorClass",
     "FailedRun",

@@ -19,6 +19,7 @@ from ipai_orchestrate.control_plane.errors import translate
 from ipai_orchestrate.control_plane.queries import load_queries
 from ipai_orchestrate.control_plane.records import (
     ClaimedRun,
+    DeadRun,
     EnsuredInstance,
     ErrorClass,
     FailedRun,
@@ -116,11 +117,14 @@ class ControlPlane:
         triggered_by: str = "manual",
         *,
         dedupe_key: str | None = None,
-        priority: int = 0,
+        priority: int | None = None,
         run_after: datetime | None = None,
-        max_attempts: int = 1,
+        max_attempts: int | None = None,
     ) -> UUID:
-        """Queue a run; the same dedupe key returns the same run, finished or not."""
+        """Queue a run; the same dedupe key returns the same run, finished or not.
+
+        Priority and attempts are those of the connector's SLA tier unless they are given.
+        """
         arguments = {
             "instance_id": instance_id,
             "mode": mode,
@@ -210,6 +214,28 @@ class ControlPlane:
     def reap(self) -> list[ReapedRun]:
         """End runs whose worker is lost."""
         return self._all(ReapedRun, "reap", {})
+
+    def dead_runs(
+        self,
+        limit: int = 100,
+        instance: str | None = None,
+        before: datetime | None = None,
+        *,
+        with_superseded: bool = False,
+    ) -> list[DeadRun]:
+        """List runs that failed for good, newest first."""
+        arguments = {
+            "instance_id": instance,
+            "limit": limit,
+            "before": before,
+            "with_superseded": with_superseded,
+        }
+        return self._all(DeadRun, "dead_runs", arguments)
+
+    def requeue(self, run_id: UUID, max_attempts: int | None = None) -> UUID:
+        """Queue a failed run again; one that is retried already gives that retry."""
+        arguments = {"run_id": run_id, "max_attempts": max_attempts}
+        return UUID(str(self._value("requeue", arguments)))
 
     # What a run reports
 

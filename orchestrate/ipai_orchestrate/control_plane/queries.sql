@@ -60,6 +60,16 @@ select connectors.cancel_connector_job(run_id => %(run_id)s, reason => %(reason)
 -- End runs whose lease has expired.
 select run_id, instance_id, retry_id from connectors.reap_connector_runs();
 
+-- dead_runs --
+-- Runs that failed for good.
+select * from connectors.dead_connector_runs(
+    for_instance => %(instance_id)s, max_rows => %(limit)s, before => %(before)s,
+    with_superseded => %(with_superseded)s);
+
+-- requeue --
+-- Queue a failed run again.
+select connectors.requeue_connector_job(run_id => %(run_id)s, max_attempts => %(max_attempts)s) as id;
+
 -- append_logs --
 -- Add log lines to a run.
 select connectors.append_connector_logs(

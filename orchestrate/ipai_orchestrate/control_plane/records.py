@@ -61,6 +61,25 @@ class FailedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeadRun:
+    """A run that failed for good; `superseded` when a later run has done its work."""
+
+    id: UUID
+    instance_id: str
+    job_name: str
+    mode: Mode
+    streams: list[str] | None
+    attempt: int
+    max_attempts: int
+    started_at: datetime
+    ended_at: datetime
+    error_class: ErrorClass
+    error_summary: str
+    exit_code: int | None
+    superseded: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class RegisteredDefinition:
     """A version of a connector's spec; `created` is false when it was there."""
 

@@ -73,6 +73,7 @@ def _claim(plane: ControlPlane, request: RunRequest, lease_seconds: int) -> Clai
         "full_table" if request.full_refresh else None,
         request.streams,
         request.triggered_by,
+        max_attempts=1,  # whoever waits for it tries again
     )
     try:
         run = plane.claim(run_id, f"{socket.gethostname()}:{os.getpid()}", lease_seconds)
