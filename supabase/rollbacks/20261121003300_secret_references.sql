@@ -1,0 +1,24 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- Takes back migration 20261121003300_secret_references: only ${NAME} is a reference again.
+
+create or replace function connectors.refuse_secrets(definition_id text, definition_version integer, config jsonb) returns void
+language plpgsql stable security definer set search_path = '' as $$
+declare
+    secret_name text;
+begin
+    select s.key into secret_name
+    from connectors.connector_definitions as d
+    cross join lateral jsonb_each(coalesce(d.spec -> 'settings', '{}')) as s
+    where d.id = refuse_secrets.definition_id and d.version = refuse_secrets.definition_version
+        and s.value -> 'secret' = 'true' and refuse_secrets.config ? s.key
+        -- A reference such as "${GITHUB_TOKEN}", or a list of them, is no secret.
+        and (refuse_secrets.config -> s.key)::text !~
+            '^("\$\{[A-Za-z_][A-Za-z0-9_]*\}"|\[("\$\{[A-Za-z_][A-Za-z0-9_]*\}"(, )?)*\])$'
+    limit 1;
+    if secret_name is not null then
+        raise sqlstate 'PT422' using
+            message = format('Setting %L is a secret and is not stored in the configuration.', secret_name),
+            hint = 'Store a reference to an environment variable of the worker instead, e.g. "${GITHUB_TOKEN}".';
+    end if;
+end
+$$;
