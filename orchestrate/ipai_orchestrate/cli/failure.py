@@ -19,6 +19,9 @@ _COMMANDS = {
     "connector_list()": "`ipai instance list`",
     "connector_runs_list()": "`ipai runs`",
     "connector_state_versions(instance_id)": "`ipai state history INSTANCE`",
+    "set_webhook_status(endpoint_id, status)": "`ipai webhook set ENDPOINT --status active`",
+    "rotate_webhook_secret(endpoint_id, secret_ref)": "`ipai webhook rotate ENDPOINT`",
+    "webhook_list()": "`ipai webhook list`",
     "set_instance_status(instance_id, status)": "`ipai instance set INSTANCE --status active`",
 }
 
