@@ -31,6 +31,7 @@ class RejectionReason(StrEnum):
     NUMBER_OUT_OF_RANGE = "number_out_of_range"
     REJECTED_BY_SERVER = "rejected_by_server"
     RECORD_BEFORE_SCHEMA = "record_before_schema"
+    INVALID = "invalid"
 
 
 Extract = Callable[[bytes], tuple[bytes, str | None]]

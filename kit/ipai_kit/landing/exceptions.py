@@ -6,7 +6,8 @@ ConnectorError
 └── InputError                   exit 65  look at the tap
     ├── RecordBeforeSchemaError
     ├── DeadLetterLimitError
-    └── MissingKeyError
+    ├── MissingKeyError
+    └── InvalidRecordError
 """
 
 from ipai_kit.exceptions import ConnectorError
@@ -27,3 +28,7 @@ class DeadLetterLimitError(InputError):
 
 class MissingKeyError(InputError):
     """No record of a stream could be landed because its key is missing."""
+
+
+class InvalidRecordError(InputError):
+    """A record is not what its SCHEMA says, and the run is not to go on then."""

@@ -6,15 +6,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
 from ipai_kit.bronze import (
-    Extract,
     RecordRejectedError,
     RejectionReason,
     StreamPlan,
-    compile_extract,
     emitted_micros,
     holds_nul,
     is_superseded,
@@ -25,24 +24,19 @@ from ipai_kit.bronze import (
 from ipai_kit.exceptions import ConfigurationError
 from ipai_kit.landing.batch import DeadLetter, FlushBatch, StreamBatch
 from ipai_kit.landing.batch_files import read_file_batches
+from ipai_kit.landing.drift import Drift
 from ipai_kit.landing.events import EventLog
 from ipai_kit.landing.exceptions import (
     DeadLetterLimitError,
+    InvalidRecordError,
     MissingKeyError,
     RecordBeforeSchemaError,
 )
 from ipai_kit.landing.generation import Generation
 from ipai_kit.landing.place import BronzePlace, bronze_place
+from ipai_kit.landing.record_check import RecordCheck, RecordChecks, StreamChecks
 from ipai_kit.landing.settings import LandingSettings
 from ipai_kit.singer.reader import DecodedBlock, InputError, Message, RejectedMessage
-
-RecordCheck = Callable[[bytes], None]
-"""Looks at a record before it is landed; raises RecordRejectedError to bury it."""
-
-
-def no_check(plan: StreamPlan) -> RecordCheck | None:  # noqa: ARG001 - a choice by plan
-    """Land whatever can be stored."""
-    return None
 
 
 @dataclass
@@ -50,11 +44,16 @@ class StreamProgress:
     """What a run knows about a stream beyond the current batch."""
 
     plan: StreamPlan
-    extract: Extract
+    schema: bytes
+    checks: StreamChecks
     generation: Generation
-    check: RecordCheck | None = None
     received: int = 0
     keyless: int = 0
+
+    @property
+    def check(self) -> RecordCheck | None:
+        """For a record whose key was found in another way than by `checks.extract`."""
+        return self.checks.alone
 
 
 class Intake:
@@ -65,11 +64,11 @@ class Intake:
         settings: LandingSettings,
         submit: Callable[[FlushBatch], None],
         events: EventLog,
-        choose_check: Callable[[StreamPlan], RecordCheck | None] = no_check,
     ) -> None:
         self.settings = settings
+        self.drift = Drift(events)
         self._events = events
-        self._choose_check = choose_check
+        self._checks = RecordChecks(settings, events, self.drift)
         self.counts: Counter[str] = Counter()
         self.dead = 0
         self.deadline: float | None = None
@@ -96,6 +95,7 @@ class Intake:
         self._batch = FlushBatch()
         self._rows = self._size = 0
         self.deadline = None
+        self._look_for_news(batch)
         if batch.streams or batch.dead_letters or batch.state:
             self._submit(batch)
 
@@ -147,7 +147,8 @@ class Intake:
                     counted, taken, size = None, 0, 0
                     progress, stream = self._enter(message, block.lines[position])
                     counted = progress
-                    name, extract, check = message.stream, progress.extract, progress.check
+                    name, extract = message.stream, progress.checks.extract
+                    check = progress.checks.after_extract
                     rows, versions = stream.rows, stream.versions
                 record = message.record
                 length = len(record)
@@ -190,6 +191,14 @@ class Intake:
         if progress is None:
             raise self._too_early(message, line)
         return progress, self._stream_batch(progress)
+
+    def _look_for_news(self, batch: FlushBatch) -> None:
+        """Search the first rows of each stream for what its SCHEMA does not know; tell of drift."""
+        for name, stream in batch.streams.items():
+            sample = self._streams[name].checks.sample
+            if sample is not None:
+                sample(stream.versions or stream.rows.values())
+        self.drift.tell_totals()
 
     def _room(self) -> tuple[int, int]:
         """Rows and bytes that the batch still takes."""
@@ -236,9 +245,9 @@ class Intake:
             source=self.settings.source,
             domain=self.settings.domain,
         )
-        self._adopt(plan)
+        self._adopt(plan, bytes(message.schema), schema)
 
-    def _adopt(self, plan: StreamPlan) -> None:
+    def _adopt(self, plan: StreamPlan, given: bytes, schema: dict[str, Any]) -> None:
         """Start a stream, or go on with it under a new plan after what came under the old one."""
         owner = self._places.setdefault(bronze_place(plan), plan.stream)
         if owner != plan.stream:
@@ -247,14 +256,14 @@ class Intake:
             raise ConfigurationError(text, next_step="Rename one of them in the tap's catalog.")
         progress = self._streams.get(plan.stream)
         if progress is None:
-            check = self._choose_check(plan)
-            progress = StreamProgress(plan, compile_extract(plan), Generation(), check)
+            checks = self._checks.compile(plan, schema)
+            progress = StreamProgress(plan, given, checks, Generation())
             self._streams[plan.stream] = progress
-        elif progress.plan != plan:
+        elif progress.plan != plan or progress.schema != given:
             if not progress.plan.lands_like(plan):
                 self.flush()
-            progress.plan, progress.extract = plan, compile_extract(plan)
-            progress.check = self._choose_check(plan)
+            progress.plan, progress.schema = plan, given
+            progress.checks = self._checks.compile(plan, schema)
         self._stream_batch(progress)
 
     def _activate_version(self, message: Message, line: int) -> None:
@@ -312,6 +321,10 @@ class Intake:
         progress.keyless += error.reason == RejectionReason.MISSING_KEY
         self._batch.bury(stream, error.reason, error.error, record)
         self._warn_once(f"{progress.plan.stream}:{error.reason}", progress.plan.stream, line, error)
+        if error.reason == RejectionReason.INVALID and self.settings.on_invalid == "fail":
+            text = f"Line {line} of the input is not what its SCHEMA says: {error.error}."
+            step = "Correct the tap, or set 'on_invalid' to 'land' or 'dead_letter'."
+            raise InvalidRecordError(text, stream=progress.plan.stream, next_step=step)
 
     def _warn_once(self, topic: str, stream: str, line: int, error: RecordRejectedError) -> None:
         if topic not in self._warned:

@@ -50,6 +50,7 @@ class TargetRun:
 
     def close(self) -> None:
         """End the writer and hang up."""
+        self.intake.drift.tell_totals(is_end=True)
         self._writer.close()
         self._store.close()
 

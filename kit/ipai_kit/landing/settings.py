@@ -67,6 +67,20 @@ LANDING_SETTINGS: Final[dict[str, Any]] = {
         "title": "Dead letter limit",
         "description": "Stop with exit code 65 when more records than this cannot be landed.",
     },
+    "validate": {
+        "type": "string",
+        "enum": ["types", "full", "off"],
+        "default": "types",
+        "title": "Validation",
+        "description": "What of the SCHEMA is checked: types, every rule (full), or nothing.",
+    },
+    "on_invalid": {
+        "type": "string",
+        "enum": ["land", "dead_letter", "fail"],
+        "default": "land",
+        "title": "Invalid records",
+        "description": "A record against its SCHEMA: land it, bury it, or stop with exit code 65.",
+    },
 }
 
 
@@ -84,6 +98,8 @@ class LandingSettings:
     flush_seconds: float
     retry_seconds: float
     dead_letter_limit: int
+    validate: str = "types"
+    on_invalid: str = "land"
     refuses_nul: bool = False
     """Whether the store cannot hold the NUL character in a text."""
 
