@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Parquet file of rows and what the table's log says about it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+from target_bronze_lake.row_format import FILE_SCHEMA, MEASURED, PARTITION, REPEATED
+
+_COMPRESSION_LEVEL: Final = 3
+_LONGEST_BOUND: Final = 64
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_DAY: Final = date(1970, 1, 1)
+_TIMES: Final = frozenset({"emitted_at", "loaded_at", "deleted_at"})
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Smallest and largest value of a column; times in microseconds since 1970."""
+
+    low: Any
+    high: Any
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of a table; `path` is relative to the table's folder."""
+
+    path: str
+    day: str
+    size: int
+    rows: int
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    nulls: Mapping[str, int] = field(default_factory=dict)
+
+
+def day_name(day: int) -> str:
+    """The day that is so many days after 1970-01-01, as it is written in paths."""
+    return (_FIRST_DAY + timedelta(days=day)).isoformat()
+
+
+def time_text(micros: int, *, rounded_up: bool = False) -> str:
+    """A time as Delta's statistics have it: in milliseconds, which must not exclude the value."""
+    whole = -(-micros // 1000) if rounded_up else micros // 1000
+    moment = _EPOCH + timedelta(milliseconds=whole)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def new_path(day: str) -> str:
+    """A path that no other file will ever have."""
+    return f"{PARTITION}={day}/part-{uuid4().hex}.zstd.parquet"
+
+
+def write_parquet(batches: Iterable[pa.RecordBatch], sink: Any, schema: pa.Schema) -> Any:
+    """Write row groups to a file object or path; returns the file's Parquet metadata."""
+    collected: list[Any] = []
+    names = set(schema.names)
+    with pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        compression_level=_COMPRESSION_LEVEL,
+        use_dictionary=[name for name in REPEATED if name in names],
+        column_encoding={"position": "DELTA_BINARY_PACKED"} if "position" in names else None,
+        write_statistics=[name for name in MEASURED if name in names],
+        write_page_index=True,
+        store_schema=False,
+        metadata_collector=collected,
+    ) as writer:
+        for batch in batches:
+            writer.write_batch(batch, row_group_size=batch.num_rows)
+    return collected[0]
+
+
+def describe(metadata: Any, path: str, day: str, size: int) -> DataFile:
+    """What the log says about a file, from its own metadata."""
+    bounds: dict[str, Bounds] = {}
+    nulls: dict[str, int] = {}
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    for position, name in enumerate(FILE_SCHEMA.names):
+        found = [group.column(position).statistics for group in groups]
+        if name not in MEASURED or not all(found):
+            continue
+        nulls[name] = sum(statistics.null_count for statistics in found)
+        measured = [statistics for statistics in found if statistics.has_min_max]
+        if not measured:
+            continue
+        low = min(_plain(statistics.min_raw) for statistics in measured)
+        high = max(_plain(statistics.max_raw) for statistics in measured)
+        if not isinstance(high, str) or max(len(low), len(high)) <= _LONGEST_BOUND:
+            bounds[name] = Bounds(low, high)
+    return DataFile(path, day, size, metadata.num_rows, bounds, nulls)
+
+
+def statistics(file: DataFile) -> dict[str, Any]:
+    """Statistics of a file in the form of Delta's log."""
+    low: dict[str, Any] = {}
+    high: dict[str, Any] = {}
+    for name, bounds in file.bounds.items():
+        is_time = name in _TIMES
+        low[name] = time_text(bounds.low) if is_time else bounds.low
+        high[name] = time_text(bounds.high, rounded_up=True) if is_time else bounds.high
+    return {
+        "numRecords": file.rows,
+        "minValues": low,
+        "maxValues": high,
+        "nullCount": dict(file.nulls),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Delta Lake's log, written by delta-rs."""
+
+import json
+import time
+from typing import Any, Final
+
+import pyarrow as pa  # type: ignore[import-untyped]
+from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.schema import PrimitiveType
+from deltalake.transaction import AddAction
+
+from target_bronze_lake.data_file import Bounds, DataFile, statistics
+from target_bronze_lake.row_format import PARTITION
+from target_bronze_lake.storage import Storage, sync_file
+from target_bronze_lake.table_log import FLUSH_NOTE, Commit, CommitConflictError
+
+_RECENT_COMMITS: Final = 100
+_DELTA_TYPES: Final = {
+    pa.string(): PrimitiveType("string"),
+    pa.int32(): PrimitiveType("integer"),
+    pa.int64(): PrimitiveType("long"),
+    pa.binary(): PrimitiveType("binary"),
+    pa.timestamp("us", "UTC"): PrimitiveType("timestamp"),
+}
+
+
+class DeltaLog:
+    """The log of one table; remembers the newest version it has seen."""
+
+    def __init__(self, storage: Storage, path: str, schema: pa.Schema, measured: list[str]) -> None:
+        self._storage = storage
+        self._path = path
+        self._schema = delta_schema(schema)
+        self._measured = measured
+        self._known: DeltaTable | None = None
+
+    @property
+    def table(self) -> DeltaTable:
+        """The table as it was last seen."""
+        if self._known is None:
+            self._known = self._open()
+        return self._known
+
+    def refresh(self) -> None:
+        """See what others committed; creates the table when there is none."""
+        if self._known is None:
+            self._known = self._open()
+        else:
+            self._known.update_incremental()
+
+    def transaction(self, app_id: str) -> int | None:
+        """The version that an application id has reached."""
+        return self.table.transaction_version(app_id)
+
+    def holds_flush(self, flush_id: str) -> bool:
+        """Whether one of the latest commits is this flush."""
+        latest = self.table.history(_RECENT_COMMITS)
+        return any(entry.get(FLUSH_NOTE) == flush_id for entry in latest)
+
+    def files(self) -> list[DataFile]:
+        """The files that make up the table."""
+        actions = pa.RecordBatchReader.from_stream(self.table.get_add_actions(flatten=True))
+        return [_data_file(action) for batch in actions for action in batch.to_pylist()]
+
+    def commit(self, commit: Commit) -> None:
+        """Make a commit visible; raises CommitConflictError when it must be thought over."""
+        table = self.table
+        now = int(time.time() * 1000)
+        actions: list[Any] = [
+            AddAction(
+                path=file.path,
+                size=file.size,
+                partition_values={PARTITION: file.day},
+                modification_time=now,
+                data_change=True,
+                stats=json.dumps(statistics(file)),
+            )
+            for file in commit.files
+        ]
+        transactions = [Transaction(*item) for item in commit.transactions.items()]
+        try:
+            table.create_write_transaction(
+                actions,
+                "append",
+                table.schema(),
+                partition_by=[PARTITION],
+                commit_properties=CommitProperties(
+                    custom_metadata={FLUSH_NOTE: commit.flush_id}, app_transactions=transactions
+                ),
+            )
+        except CommitFailedError as error:
+            raise CommitConflictError(str(error)) from error
+        version = table.version()
+        table.update_incremental()
+        self._sync(version, table.version())
+
+    def _open(self) -> DeltaTable:
+        url = f"{self._storage.url}/{self._path}"
+        try:
+            return DeltaTable(url, storage_options=self._storage.options)
+        except TableNotFoundError:
+            pass
+        try:
+            table = DeltaTable.create(
+                url,
+                schema=self._schema,
+                partition_by=[PARTITION],
+                name=self._path.rpartition("/")[2],
+                configuration={"delta.dataSkippingStatsColumns": ",".join(self._measured)},
+                storage_options=self._storage.options,
+            )
+        except (CommitFailedError, DeltaError) as error:
+            if "exist" not in str(error):
+                raise
+            return DeltaTable(url, storage_options=self._storage.options)
+        self._sync(-1, 0)
+        return table
+
+    def _sync(self, known: int, newest: int) -> None:
+        """Bring new commits to the disk: STATE is handed on next."""
+        if self._storage.folder is not None:
+            log = self._storage.folder / self._path / "_delta_log"
+            for version in range(known + 1, newest + 1):
+                sync_file(log / f"{version:020}.json")
+
+
+def delta_schema(schema: pa.Schema) -> Schema:
+    """A table's schema: what is in its files, and the day that is in their paths."""
+    fields = [
+        Field(field.name, _DELTA_TYPES[_plain(field.type)], nullable=field.nullable)
+        for field in schema
+    ]
+    return Schema([*fields, Field(PARTITION, PrimitiveType("date"), nullable=False)])
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _data_file(action: dict[str, Any]) -> DataFile:
+    bounds = {
+        name.removeprefix("min."): Bounds(
+            _comparable(low), _comparable(action[f"max.{name.removeprefix('min.')}"])
+        )
+        for name, low in action.items()
+        if name.startswith("min.") and low is not None
+    }
+    nulls = {
+        name.removeprefix("null_count."): count
+        for name, count in action.items()
+        if name.startswith("null_count.") and count is not None
+    }
+    day = str(action[f"partition.{PARTITION}"])
+    return DataFile(
+        action["path"], day, action["size_bytes"], action["num_records"] or 0, bounds, nulls
+    )
+
+
+def _comparable(value: Any) -> Any:
+    return int(value.timestamp() * 1_000_000) if hasattr(value, "timestamp") else value

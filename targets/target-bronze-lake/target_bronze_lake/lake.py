@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A lake that commits batches: one commit per table and flush, tried again while the store is away.
+
+A flush is known by an id of its own and by the version that it gives its application id (instance
+and stream): an attempt whose answer was lost is looked up before it is repeated.
+"""
+
+import math
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from ipai_kit.exceptions import ConnectorError
+from ipai_kit.landing.batch import FlushBatch, StreamBatch, StreamReport
+from ipai_kit.landing.place import BronzePlace, bronze_place
+from target_bronze_lake.bronze_table import BronzeTable, TableFlush
+from target_bronze_lake.faults import STORE_ERRORS, explain, may_pass
+from target_bronze_lake.settings import Settings
+from target_bronze_lake.storage import Storage, open_storage
+
+Result = TypeVar("Result")
+
+_FIRST_WAIT: Final = 0.2
+_LONGEST_WAIT: Final = 5.0
+_LAST_SECONDS: Final = 10.0
+
+
+@dataclass
+class Lake:
+    """The tables of a run."""
+
+    settings: Settings
+    notify: Callable[..., None]
+    stopping: threading.Event = field(default_factory=threading.Event)
+    tables: dict[BronzePlace, BronzeTable] = field(default_factory=dict)
+    _storage: Storage | None = None
+
+    def open(self) -> None:
+        """Reach the store, so that wrong settings show before anything is read."""
+        self._persist(self._reach)
+
+    def commit(self, batch: FlushBatch) -> list[StreamReport]:
+        """Commit a batch table by table; a table that has it already is left alone."""
+        return [self._commit_stream(batch, stream) for stream in batch.streams.values()]
+
+    def finish(self) -> None:
+        """Tidy up after the last batch of a complete run."""
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _commit_stream(self, batch: FlushBatch, stream: StreamBatch) -> StreamReport:
+        started = time.monotonic()
+        table = self._table(stream)
+        flush = TableFlush(batch, stream)
+        self._persist(lambda: table.land(flush), has_rows=True)
+        return StreamReport(
+            stream=stream.plan.stream,
+            received=stream.received,
+            inserted=flush.landed,
+            updated=0,
+            dead=stream.dead,
+            retired=flush.retired,
+            size=stream.size,
+            seconds=time.monotonic() - started,
+        )
+
+    def _table(self, stream: StreamBatch) -> BronzeTable:
+        place = bronze_place(stream.plan)
+        if place not in self.tables:
+            self.tables[place] = BronzeTable.of(self._reach(), self.settings, place, stream.plan)
+        return self.tables[place]
+
+    def _reach(self) -> Storage:
+        if self._storage is None:
+            self._storage = open_storage(self.settings)
+        return self._storage
+
+    def _persist(self, work: Callable[[], Result], *, has_rows: bool = False) -> Result:
+        """Do some work until it succeeds, its error is final, or the time for retries is over."""
+        given_up_at = time.monotonic() + self.settings.retry_seconds
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                return work()
+            except ConnectorError:
+                raise
+            except STORE_ERRORS as error:
+                given_up_at = min(given_up_at, self._last_moment(has_rows=has_rows))
+                if not may_pass(error) or time.monotonic() + wait > given_up_at:
+                    raise explain(error) from error
+                self.notify("retry", level="warning", error=type(error).__name__)
+            time.sleep(wait * (0.5 + random.random() / 2))  # noqa: S311 - jitter, no secret
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    def _last_moment(self, *, has_rows: bool) -> float:
+        """A stopped run tries a little longer to commit what it holds, but not for long."""
+        if not self.stopping.is_set():
+            return math.inf
+        return time.monotonic() + (_LAST_SECONDS if has_rows else 0)

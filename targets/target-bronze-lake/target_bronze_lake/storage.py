@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the lake lies: a folder, or a prefix of an S3-compatible bucket."""
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.store import LocalStore, ObjectStore, S3Store
+
+from target_bronze_lake.settings import Settings
+
+_PART_BYTES: Final = 16 << 20
+_TIMEOUT: Final = 60
+_CONNECT_TIMEOUT: Final = 10
+_RETRIES: Final = 3
+
+
+@dataclass
+class Storage:
+    """Objects below the lake's URL, by path."""
+
+    url: str
+    store: ObjectStore
+    folder: Path | None
+    options: dict[str, str] = field(repr=False, default_factory=dict)
+    """What the Delta library needs to reach the same place."""
+
+    def write(self, path: str, data: Any) -> None:
+        """Store an object whole or not at all, durably."""
+        if self.folder is None:
+            obstore.put(self.store, path, memoryview(data), chunk_size=_PART_BYTES)
+            return
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with target.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            with contextlib.suppress(OSError):
+                target.unlink(missing_ok=True)
+            raise
+        sync_folder(target.parent)
+
+    def create(self, path: str, data: bytes) -> None:
+        """Store an object unless there is one; raises obstore's AlreadyExistsError."""
+        obstore.put(self.store, path, data, mode="create", use_multipart=False)
+        if self.folder is not None:
+            sync_file(self.folder / path)
+
+    def delete(self, path: str) -> None:
+        """Remove an object."""
+        obstore.delete(self.store, path)
+
+    def read(self, path: str) -> bytes:
+        """An object's content."""
+        return bytes(obstore.get(self.store, path).bytes())
+
+    def open_file(self, path: str) -> Any:
+        """An object to read parts of, as Parquet readers do."""
+        if self.folder is not None:
+            return (self.folder / path).open("rb")
+        return obstore.open_reader(self.store, path)
+
+
+def open_storage(settings: Settings) -> Storage:
+    """The storage that the settings name; asks nothing of it yet."""
+    parts = urlsplit(settings.lake_url)
+    if parts.scheme == "file":
+        folder = Path(unquote(parts.path))
+        folder.mkdir(parents=True, exist_ok=True)
+        return Storage(folder.as_uri(), LocalStore(folder), folder)
+    given = {
+        "endpoint": settings.endpoint_url,
+        "region": settings.region or os.environ.get("AWS_REGION") or "us-east-1",
+        "access_key_id": settings.access_key_id,
+        "secret_access_key": settings.secret_access_key,
+        "session_token": settings.session_token,
+        "virtual_hosted_style_request": not settings.path_style,
+    }
+    known = {name: value for name, value in given.items() if value is not None}
+    store = S3Store(
+        parts.netloc,
+        prefix=parts.path.strip("/") or None,
+        config=known,  # type: ignore[arg-type]
+        client_options={
+            "allow_http": settings.allow_http,
+            "timeout": timedelta(seconds=_TIMEOUT),
+            "connect_timeout": timedelta(seconds=_CONNECT_TIMEOUT),
+        },
+        retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_TIMEOUT)},
+    )
+    return Storage(settings.lake_url, store, None, _delta_options(known, settings))
+
+
+def _delta_options(known: dict[str, Any], settings: Settings) -> dict[str, str]:
+    options = {
+        f"aws_{name}": str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in known.items()
+    }
+    return options | {
+        "allow_http": str(settings.allow_http).lower(),
+        "aws_conditional_put": "etag",
+        "timeout": f"{_TIMEOUT}s",
+        "connect_timeout": f"{_CONNECT_TIMEOUT}s",
+        "max_retries": str(_RETRIES),
+        "retry_timeout": f"{_TIMEOUT}s",
+    }
+
+
+def sync_file(path: Path) -> None:
+    """Bring a file and its name to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The log of a table: which files it consists of, and who committed what."""
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from target_bronze_lake.data_file import DataFile
+
+FLUSH_NOTE: Final = "ipaiFlush"
+"""Name under which a commit says which flush of which run it is."""
+
+
+class CommitConflictError(Exception):
+    """Somebody else committed in between: look at the table again."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What becomes visible at once."""
+
+    files: tuple[DataFile, ...]
+    transactions: dict[str, int]
+    """The version that each application id reaches by this commit."""
+    flush_id: str
+
+
+class TableLog(Protocol):
+    """Decides by put-if-absent which commit comes next."""
+
+    def refresh(self) -> None:
+        """See what others committed; creates the table when there is none."""
+
+    def transaction(self, app_id: str) -> int | None:
+        """The version that an application id has reached."""
+
+    def holds_flush(self, flush_id: str) -> bool:
+        """Whether one of the latest commits is this flush."""
+
+    def files(self) -> list[DataFile]:
+        """The files that make up the table."""
+
+    def commit(self, commit: Commit) -> None:
+        """Make a commit visible; raises CommitConflictError when it must be thought over."""
