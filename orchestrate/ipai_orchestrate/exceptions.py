@@ -3,6 +3,7 @@
 
 OrchestrateError                  70  our bug, unless a subclass says otherwise
 ├── ConfigurationError            78  change a setting and try again
+│   └── SecretError               78  a secret is not there, not due, or does not open
 ├── DatabaseUnavailableError      75  the database cannot be reached or started now
 ├── MigrationError                78  the schema and this version of the program do not fit
 └── ControlPlaneError              1  the control plane refused; carries SQLSTATE, detail and hint
@@ -27,6 +28,10 @@ class ConfigurationError(OrchestrateError):
     """A setting does not fit; the text names it and what to write instead."""
 
     exit_code: ClassVar[int] = 78
+
+
+class SecretError(ConfigurationError):
+    """A secret is missing, is not for who asks, or does not open with the keys at hand."""
 
 
 class DatabaseUnavailableError(OrchestrateError):

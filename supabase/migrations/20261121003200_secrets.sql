@@ -229,7 +229,6 @@ language plpgsql volatile security definer set search_path = '' as $$
 #variable_conflict use_column
 declare
     old connectors.secrets;
-    forgotten uuid;
     users text[] := connectors.secret_users(delete_secret.name);
 begin
     if cardinality(users) > 0 and not coalesce(delete_secret.force, false) then
@@ -237,14 +236,16 @@ begin
             hint = 'Change their settings first, or delete it by force.';
     end if;
     delete from connectors.secrets as s where s.name = delete_secret.name returning s.* into old;
-    delete from vault.secrets as s
-    where s.id in (old.secret_id, old.previous_id) or (old.name is null and s.name = delete_secret.name)
-    returning s.id into forgotten;
-    if coalesce(old.secret_id, forgotten) is null then
+    if old.name is null then
+        delete from vault.secrets as s where s.name = delete_secret.name returning s.id into old.secret_id;
+    else
+        delete from vault.secrets as s where s.id in (old.secret_id, old.previous_id);
+    end if;
+    if old.secret_id is null then
         raise sqlstate 'PT404' using message = format('Secret %L does not exist.', delete_secret.name),
             hint = 'List the secrets with secret_list().';
     end if;
-    perform connectors.append_secret_audit('delete', delete_secret.name, coalesce(old.secret_id, forgotten), null,
+    perform connectors.append_secret_audit('delete', delete_secret.name, old.secret_id, null,
         'version ' || coalesce(old.version, 1));
 end
 $$;
@@ -444,6 +445,15 @@ end
 $$;
 comment on function connectors.rewrap_secrets() is 'Seals what the server has sealed under the newest of its keys; returns how many.';
 
+create function connectors.secret_keys() returns table (key_id uuid, sealed_by text, secrets bigint)
+language sql stable security definer set search_path = '' as $$
+    select v.key_id, case split_part(v.secret, '.', 1) when 'gcm1' then 'client' else 'server' end, count(*)
+    from vault.secrets as v
+    group by 1, 2
+    order by 1, 2
+$$;
+comment on function connectors.secret_keys() is 'How many values each key seals, values before a rotation included.';
+
 create function connectors.client_sealed_secrets() returns table (id uuid, name text, secret text, key_id uuid, nonce text)
 language sql stable security definer set search_path = '' as $$
     select v.id, coalesce(s.name, v.name, v.id::text), v.secret, v.key_id, encode(v.nonce, 'base64')
@@ -501,13 +511,13 @@ revoke execute on function connectors.note_claimer(), connectors.secret_sealing(
     connectors.delete_secret(text, boolean), connectors.secret_list(),
     connectors.grant_secret(text, uuid, text), connectors.request_secret(uuid, uuid, text),
     connectors.request_instance_secret(text, text), connectors.open_secret(text),
-    connectors.read_secret(uuid, uuid, uuid), connectors.rewrap_secrets(), connectors.client_sealed_secrets(),
+    connectors.read_secret(uuid, uuid, uuid), connectors.rewrap_secrets(), connectors.secret_keys(), connectors.client_sealed_secrets(),
     connectors.store_rewrapped_secret(uuid, text, text, uuid) from public;
 grant execute on function connectors.secret_sealing(),
     connectors.create_secret(text, text, jsonb, text, timestamptz),
     connectors.rotate_secret(text, text, jsonb, interval, boolean, timestamptz),
     connectors.delete_secret(text, boolean), connectors.request_instance_secret(text, text),
-    connectors.rewrap_secrets(), connectors.client_sealed_secrets(),
+    connectors.rewrap_secrets(), connectors.secret_keys(), connectors.client_sealed_secrets(),
     connectors.store_rewrapped_secret(uuid, text, text, uuid) to service_role, ipai_admin;
 grant execute on function connectors.secret_list(), connectors.secret_users(text) to service_role, ipai_admin, ipai_operator;
 grant execute on function connectors.request_secret(uuid, uuid, text) to service_role, ipai_worker;

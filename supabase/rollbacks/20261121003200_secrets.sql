@@ -3,6 +3,7 @@
 
 drop function connectors.store_rewrapped_secret(uuid, text, text, uuid);
 drop function connectors.client_sealed_secrets();
+drop function connectors.secret_keys();
 drop function connectors.rewrap_secrets();
 drop function connectors.read_secret(uuid, uuid, uuid);
 drop function connectors.open_secret(text);

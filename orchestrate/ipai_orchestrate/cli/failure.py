@@ -22,6 +22,9 @@ _COMMANDS = {
     "set_webhook_status(endpoint_id, status)": "`ipai webhook set ENDPOINT --status active`",
     "rotate_webhook_secret(endpoint_id, secret_ref)": "`ipai webhook rotate ENDPOINT`",
     "webhook_list()": "`ipai webhook list`",
+    "create_secret(name, value)": "`ipai secret set NAME`",
+    "rotate_secret(name, value)": "`ipai secret rotate NAME`",
+    "secret_list()": "`ipai secret list`",
     "set_instance_status(instance_id, status)": "`ipai instance set INSTANCE --status active`",
 }
 

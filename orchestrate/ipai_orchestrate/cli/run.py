@@ -13,6 +13,7 @@ from ipai_orchestrate.pipeline.start import RunRequest, default_work_root, run_n
 from ipai_orchestrate.pipeline.stop import stop_on_signals
 from ipai_orchestrate.progress import progress_for
 from ipai_orchestrate.report import as_record, show_dry_run, show_run
+from ipai_orchestrate.secrets import instance_secrets
 
 
 @click.command("run", short_help="Sync an instance, here and now.")
@@ -76,7 +77,13 @@ def _dry_run(request: RunRequest, *, as_json: bool) -> int:
             instance = find_instance(connection, request.instance_id)
         stored = plane.state_get(request.instance_id)
         state = {} if stored is None or request.full_refresh else stored.state_json
-        wanted = DryRun(connector_of(instance), instance.config, state, request.streams)
+        wanted = DryRun(
+            connector_of(instance),
+            instance.config,
+            state,
+            request.streams,
+            instance_secrets(database, instance.id),
+        )
         result = dry_run(wanted, default_work_root(), stop)
     if as_json:
         print_json(result)

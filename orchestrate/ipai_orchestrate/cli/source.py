@@ -10,6 +10,7 @@ from ipai_orchestrate.cli.plane import opened_plane
 from ipai_orchestrate.instances import connector_of, find_instance
 from ipai_orchestrate.pipeline.check import SourceCheck, check_source, list_streams
 from ipai_orchestrate.pipeline.start import default_work_root
+from ipai_orchestrate.secrets import instance_secrets
 
 
 @click.command("connectors")
@@ -52,8 +53,13 @@ def check_command(instance_id: str, streams: tuple[str, ...], as_json: bool) -> 
     """
     with opened_plane() as (database, _), database.connect() as connection:
         instance = find_instance(connection, instance_id)
-    connector = connector_of(instance)
-    result = check_source(connector, instance.config, streams, default_work_root())
+        result = check_source(
+            connector_of(instance),
+            instance.config,
+            streams,
+            default_work_root(),
+            secrets=instance_secrets(database, instance_id),
+        )
     if as_json:
         print_json(result)
     else:
@@ -87,7 +93,9 @@ def discover_command(instance_id: str, catalog: bool, as_json: bool) -> None:
     """
     with opened_plane() as (database, _), database.connect() as connection:
         instance = find_instance(connection, instance_id)
-    found = list_streams(connector_of(instance), instance.config, default_work_root())
+        secrets = instance_secrets(database, instance_id)
+        connector = connector_of(instance)
+        found = list_streams(connector, instance.config, default_work_root(), secrets)
     if catalog:
         print_json(found)
         return

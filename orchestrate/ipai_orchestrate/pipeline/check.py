@@ -22,9 +22,10 @@ from ipai_orchestrate.pipeline.connectors import (
 from ipai_orchestrate.pipeline.lone_tap import Hearing, watch_tap
 from ipai_orchestrate.pipeline.outcome import Failure
 from ipai_orchestrate.pipeline.selection import only, stream_names
-from ipai_orchestrate.pipeline.settings import resolve
+from ipai_orchestrate.pipeline.settings import no_secrets, resolve
 from ipai_orchestrate.pipeline.stop import Stop
 from ipai_orchestrate.pipeline.workdir import work_directory
+from ipai_orchestrate.secrets import SecretReader
 
 Outcome = Literal["ok", "empty", "skipped", "failed", "not reached"]
 
@@ -66,20 +67,28 @@ class _Seen:
 
 @contextmanager
 def _prepared(
-    connector: InstalledConnector, config: Mapping[str, Any], work_root: Path
+    connector: InstalledConnector,
+    config: Mapping[str, Any],
+    work_root: Path,
+    secrets: SecretReader | None,
 ) -> Iterator[tuple[Connector, Path, Redactor]]:
     spec = connector.spec()
-    settings = resolve(spec, config, os.environ)
+    settings = resolve(spec, config, os.environ, secrets or no_secrets)
+    redactor = Redactor(secret_values(spec, settings))
+    redactor.add(*(secrets.to_mask if secrets else ()))
     with work_directory(work_root, f"check-{uuid.uuid4()}", "") as directory:
         tap = Connector(executable(connector.command), settings)
-        yield tap, directory, Redactor(secret_values(spec, settings))
+        yield tap, directory, redactor
 
 
 def list_streams(
-    connector: InstalledConnector, config: Mapping[str, Any], work_root: Path
+    connector: InstalledConnector,
+    config: Mapping[str, Any],
+    work_root: Path,
+    secrets: SecretReader | None = None,
 ) -> dict[str, Any]:
     """The catalog of a source."""
-    with _prepared(connector, config, work_root) as (tap, directory, redactor):
+    with _prepared(connector, config, work_root, secrets) as (tap, directory, redactor):
         return discover(tap, directory, redactor)
 
 
@@ -89,9 +98,10 @@ def check_source(
     streams: Sequence[str],
     work_root: Path,
     stop: Stop | None = None,
+    secrets: SecretReader | None = None,
 ) -> SourceCheck:
     """Read one record of each stream, or of the named ones."""
-    with _prepared(connector, config, work_root) as (tap, directory, redactor):
+    with _prepared(connector, config, work_root, secrets) as (tap, directory, redactor):
         catalog = discover(tap, directory, redactor)
         names = list(streams) or stream_names(catalog)
         chosen = only(catalog, names)

@@ -24,9 +24,10 @@ from ipai_orchestrate.pipeline.connectors import (
 from ipai_orchestrate.pipeline.lone_tap import watch_tap
 from ipai_orchestrate.pipeline.outcome import DEAD_LETTERS, Failure
 from ipai_orchestrate.pipeline.selection import only
-from ipai_orchestrate.pipeline.settings import resolve
+from ipai_orchestrate.pipeline.settings import no_secrets, resolve
 from ipai_orchestrate.pipeline.stop import Stop
 from ipai_orchestrate.pipeline.workdir import work_directory
+from ipai_orchestrate.secrets import SecretReader
 
 
 @dataclass
@@ -116,14 +117,16 @@ class DryRun:
     config: Mapping[str, Any]
     state: Mapping[str, Any]
     streams: Sequence[str] | None = None
+    secrets: SecretReader | None = None
 
 
 def dry_run(wanted: DryRun, work_root: Path, stop: Stop) -> DryRunResult:
     """Run the tap alone; what it would send to the target is checked and forgotten."""
     started = time.monotonic()
     spec = wanted.connector.spec()
-    settings = resolve(spec, wanted.config, os.environ)
+    settings = resolve(spec, wanted.config, os.environ, wanted.secrets or no_secrets)
     redactor = Redactor(secret_values(spec, settings))
+    redactor.add(*(wanted.secrets.to_mask if wanted.secrets else ()))
     check = RecordCheck()
     with work_directory(work_root, f"dry-{uuid.uuid4()}", "") as directory:
         program = executable(wanted.connector.command)

@@ -49,6 +49,7 @@ from ipai_orchestrate.pipeline.transfer import (
     transfer,
 )
 from ipai_orchestrate.pipeline.workdir import work_directory
+from ipai_orchestrate.secrets import run_secrets
 from ipai_orchestrate.transform import DbtEvent, TransformResult, run_dbt
 
 
@@ -148,8 +149,9 @@ class _Job:
 
     def _extract_and_load(self, directory: Path) -> Failure | None:
         spec = msgspec.convert(self.run.spec, ConnectorSpec)
-        settings = resolve(spec, self.run.config, os.environ)
-        self.redactor.add(*secret_values(spec, settings))
+        secrets = run_secrets(self.database, self.run)
+        settings = resolve(spec, self.run.config, os.environ, secrets)
+        self.redactor.add(*secrets.to_mask, *secret_values(spec, settings))
         self.redactor.add(*secret_values(None, {"database_url": self.database.dsn}))
         self.observer.started(str(self.run.id), self.run.instance_id, self.run.mode)
         with self._tap(settings, directory) as tap, self._target(spec, directory) as target:

@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings of an instance: stored without secrets, complete only in memory while it runs.
 
-A secret is stored as a reference to an environment variable, `${NAME}`, and resolved when a run
-starts. A setting left out is taken from the variable its spec names, if that is set.
+A secret is stored as a reference, `${secret:NAME}` to one of the vault or `${NAME}` to an
+environment variable, and resolved when a run starts. A setting left out is taken from the variable
+its spec names, if that is set.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 from ipai_kit.spec import ConnectorSpec, find_token, secret_values
 from ipai_orchestrate.exceptions import ConfigurationError
 
-REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+REFERENCE = re.compile(
+    r"\$\{(?:(?P<variable>[A-Za-z_][A-Za-z0-9_]*)"
+    r"|secret:(?P<secret>[A-Za-z0-9][A-Za-z0-9._/-]{0,127}))\}"
+)
 
 Config = Mapping[str, Any]
+Secrets = Callable[[Collection[str]], Mapping[str, str]]
 
 
 def refuse_literal_secrets(spec: ConnectorSpec, config: Config) -> None:
@@ -25,7 +30,8 @@ def refuse_literal_secrets(spec: ConnectorSpec, config: Config) -> None:
             variable = variable or f"{spec.source_type}_{name}".upper()
             message = (
                 f"Setting {name!r} holds a secret, which is never stored. Put the secret into an "
-                f"environment variable and store a reference to it: {name}='${{{variable}}}'."
+                f"environment variable and store a reference to it: {name}='${{{variable}}}'; or "
+                f"`ipai secret set NAME`, and {name}='${{secret:NAME}}'."
             )
             raise ConfigurationError(message)
 
@@ -56,15 +62,32 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def resolve(spec: ConnectorSpec, config: Config, environment: Mapping[str, str]) -> dict[str, Any]:
+def no_secrets(names: Collection[str]) -> Mapping[str, str]:
+    """For settings without secrets of the vault: refuse a reference to one."""
+    if names:
+        message = f"Secret {next(iter(names))!r} of the vault cannot be read here."
+        raise ConfigurationError(message)
+    return {}
+
+
+def resolve(
+    spec: ConnectorSpec,
+    config: Config,
+    environment: Mapping[str, str],
+    secrets: Secrets = no_secrets,
+) -> dict[str, Any]:
     """The settings a tap is started with, every reference replaced by its value."""
-    missing: list[str] = []
+    variables = list(dict.fromkeys(_references(config, "variable")))
+    if missing := [name for name in variables if name not in environment]:
+        names = ", ".join(missing)
+        message = f"Environment variable not set: {names}. Set it where this command runs."
+        raise ConfigurationError(message)
+    opened = secrets(list(dict.fromkeys(_references(config, "secret"))))
 
     def value_of(value: object) -> Any:
         if isinstance(value, str) and (found := REFERENCE.fullmatch(value)):
-            if found[1] not in environment:
-                missing.append(found[1])
-            return environment.get(found[1])
+            name, variable = found["secret"], found["variable"]
+            return environment[variable] if variable else opened[name]
         if isinstance(value, Mapping):
             return {key: value_of(inner) for key, inner in value.items()}
         if isinstance(value, list):
@@ -72,11 +95,13 @@ def resolve(spec: ConnectorSpec, config: Config, environment: Mapping[str, str])
         return value
 
     resolved = {name: value_of(value) for name, value in config.items()}
-    if missing:
-        names = ", ".join(dict.fromkeys(missing))
-        message = f"Environment variable not set: {names}. Set it where this command runs."
-        raise ConfigurationError(message)
     return _from_environment(spec, config, environment) | resolved
+
+
+def _references(config: Config, kind: str) -> Iterator[str]:
+    for text in _texts(config):
+        if (found := REFERENCE.fullmatch(text)) and found[kind]:
+            yield found[kind]
 
 
 def _from_environment(
