@@ -8,6 +8,7 @@ import click
 from ipai_orchestrate.cli.failure import Door
 
 _WHERE = {
+    "audit": "audit",
     "cancel": "runs",
     "check": "source",
     "connectors": "source",
@@ -22,6 +23,7 @@ _WHERE = {
     "run": "run",
     "runs": "runs",
     "sandbox": "sandbox",
+    "secret": "secret",
     "silver": "silver",
     "spec": "spec",
     "state": "state",
