@@ -16,12 +16,14 @@ from ipai_orchestrate.catalog import executable, installed_connector
 from ipai_orchestrate.control_plane import ControlPlane, EnsuredInstance
 from ipai_orchestrate.exceptions import ConfigurationError, NotFoundError
 from ipai_orchestrate.pipeline.settings import REFERENCE, refuse_literal_secrets
+from ipai_orchestrate.scheduler.occurrences import Rule
 
 _FIND = """
     select instance_id as id, source_type, env, schedule, status, config
     from connectors.ipai_connector_config where instance_id = %s
 """
 ABOUT_SECONDS = 60
+DEFAULT_SCHEDULE = "default"
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ def save_instance(
     spec = connector.spec()
     _refuse_unknown(connector, spec, config)
     refuse_literal_secrets(spec, config)
+    if schedule not in {None, DEFAULT_SCHEDULE}:
+        Rule.parse(str(schedule), spec.timezone)
     definition = plane.register_definition(connector.spec_path.read_text(encoding="utf-8"), spec)
     return plane.ensure_instance(instance_id, definition.id, config, env, schedule)
 

@@ -16,9 +16,9 @@ begin
         -- The worker's end is no attempt that went wrong.
         insert into connectors.connector_runs as r
             (instance_id, job_name, mode, streams, triggered_by, actor, priority, dedupe_key, retry_of,
-                attempt, max_attempts)
+                attempt, max_attempts, parks)
         values (run.instance_id, run.job_name, run.mode, run.streams, 'retry', run.actor, run.priority,
-            run.dedupe_key, run.id, run.attempt - 1, run.max_attempts)
+            run.dedupe_key, run.id, run.attempt - 1, run.max_attempts, run.parks)
         returning r.id into retry_id;
     end if;
     status := 'cancelled';

@@ -24,6 +24,8 @@ _WHERE = {
     "runs": "runs",
     "sandbox": "sandbox",
     "secret": "secret",
+    "schedule": "schedule",
+    "scheduler": "scheduler",
     "silver": "silver",
     "spec": "spec",
     "state": "state",

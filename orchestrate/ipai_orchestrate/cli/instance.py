@@ -49,7 +49,7 @@ def instance_command() -> None:
 @set_option
 @file_option
 @click.option("--env", default="dev", show_default=True, help="dev, staging, production …")
-@click.option("--schedule", help="Cron expression for a scheduler to follow.")
+@click.option("--schedule", help="Cron expression, or `default` for the connector's own.")
 def add(
     instance_id: str,
     connector: str,
@@ -81,7 +81,7 @@ def add(
 @set_option
 @file_option
 @click.option("--unset", multiple=True, metavar="NAME", help="Remove a setting.")
-@click.option("--schedule", help="Cron expression; empty for none.")
+@click.option("--schedule", help="Cron expression, `default`, or empty for none.")
 @click.option("--status", type=click.Choice(["active", "paused", "archived"]))
 def set_(
     instance_id: str,
