@@ -60,6 +60,9 @@ PLAIN_KEYS: Final = frozenset((int, str))
 new_record_hash: Final = hashlib.blake2b(digest_size=8).copy
 """A copy of an empty hash costs a quarter less than a new one."""
 
+NO_HASH: Final = bytes(8)
+"""Where every version is kept nothing is compared, and nothing hashed."""
+
 _encode = msgspec.json.Encoder(order="deterministic", decimal_format="number").encode
 _decode_exactly = msgspec.json.Decoder(float_hook=Decimal).decode
 
@@ -220,14 +223,14 @@ class Picker:
         tree: dict[str, Any] = {}
         names = [*required, *optional]
         paths = [_member_path(name, properties) for name in names]
-        attributes = [
+        self.attributes = [
             _graft(tree, path, required=position < len(required))
             for position, path in enumerate(paths)
         ]
         self.names = tuple(names)
         decoder = msgspec.json.Decoder(_struct_of(tree), float_hook=Decimal)
         self.decode, self.decode_lines = decoder.decode, decoder.decode_lines
-        self.pick = attrgetter(*attributes)
+        self.pick = attrgetter(*self.attributes)
 
 
 def _member_path(name: str, properties: frozenset[str]) -> tuple[str, ...]:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What waits between two commits: rows, dead letters and the STATE that may follow them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from ipai_kit.bronze import RejectionReason, Row, StreamPlan
+from ipai_kit.bronze import RejectionReason, Row, StreamPlan, is_superseded
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,20 @@ class StreamBatch:
     generation_keys: dict[int, set[bytes]] = field(default_factory=dict)
     complete_version: int | None = None
 
+    def add(self, rows: Sequence[Row]) -> None:
+        """Take rows in the order of their delivery; the newest of a key stays."""
+        if self.keeps_every_version:
+            self.versions += rows
+            return
+        fresh = {row[0]: row for row in rows}
+        if len(fresh) == len(rows) and self.rows.keys().isdisjoint(fresh):
+            self.rows |= fresh
+            return
+        for row in rows:
+            old = self.rows.setdefault(row[0], row)
+            if old is not row and is_superseded(old, row):
+                self.rows[row[0]] = row
+
     def to_write(self) -> list[Row]:
         """Rows in the order of their first delivery."""
         return self.versions if self.keeps_every_version else list(self.rows.values())
@@ -51,6 +67,8 @@ class FlushBatch:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     state: bytes | None = None
     quarantined: int = 0
+    read_files: list[Path] = field(default_factory=list)
+    """Files handed over by the tap whose last record is in this batch, or was in one before."""
 
     def bury(self, stream: StreamBatch, reason: RejectionReason, error: str, raw: bytes) -> None:
         """Put a record of a stream among the dead letters."""

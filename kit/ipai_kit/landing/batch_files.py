@@ -2,51 +2,96 @@
 """BATCH messages: records handed over as files of JSON lines or Parquet."""
 
 import gzip
-from collections.abc import Iterator
+import importlib
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from ipai_kit.bronze import emitted_micros
+from ipai_kit.bronze import Row, emitted_micros
+from ipai_kit.bronze_block import BlockExtract
 from ipai_kit.exceptions import ConfigurationError
-from ipai_kit.singer.reader import InputError, Message
+from ipai_kit.singer.reader import (
+    BLOCK_BYTES,
+    NUL_ESCAPE,
+    DecodedBlock,
+    InputError,
+    LineBlocks,
+    Message,
+)
 
-_RECORDS: Final = 5_000
-_NUL: Final = b"\\u0000"
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+JSONL: Final = "jsonl"
+PARQUET: Final = "parquet"
+_PARQUET_ROWS: Final = 1_000
+_encode_lines = msgspec.json.Encoder(decimal_format="number").encode_lines
 
 
 @dataclass(frozen=True)
-class FileBatch:
-    """Some records of a file; they were emitted when the file was written."""
+class BatchFile:
+    """One file of a BATCH message; its records were emitted when it was written."""
 
-    records: list[msgspec.Raw]
+    path: Path
+    format: str
+    compression: str | None
     emitted: int
-    may_hold_nul: bool
+    stream: str
 
 
-def read_file_batches(message: Message) -> Iterator[FileBatch]:
-    """The records of every file of a BATCH message, in order, a few at a time."""
+def find_files(message: Message) -> list[BatchFile]:
+    """The files of a BATCH message, in order."""
     encoding, manifest = _decoded(message)
-    read = {"jsonl": _read_lines, "parquet": _read_parquet}.get(str(encoding.get("format")))
-    if read is None:
-        text = f"A BATCH has the unknown format {encoding.get('format')!r}."
+    form, compression = str(encoding.get("format")), encoding.get("compression")
+    if form not in {JSONL, PARQUET}:
+        text = f"A BATCH has the unknown format {form!r}."
         raise InputError(text, stream=message.stream, next_step="Use jsonl or parquet.")
+    files = []
     for address in manifest:
         path = _local_path(address, message.stream)
         try:
-            emitted = emitted_micros(datetime.fromtimestamp(path.stat().st_mtime, UTC))
-            for records in read(path, encoding.get("compression")):
-                has_nul = any(_NUL in record for record in records)
-                yield FileBatch([msgspec.Raw(record) for record in records], emitted, has_nul)
+            written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         except OSError as error:
-            text = f"File {path.name!r} of a BATCH cannot be read: {error.strerror or error}."
-            step = "Target and tap must see the same files until the run ends."
-            raise InputError(text, stream=message.stream, next_step=step) from error
+            raise _unreadable(path, message.stream, error.strerror or str(error)) from error
+        files.append(BatchFile(path, form, compression, emitted_micros(written), message.stream))
+    return files
+
+
+def read_blocks(file: BatchFile) -> Iterator[bytes]:
+    """Blocks of whole lines, one record each; only the last may lack its newline."""
+    try:
+        yield from _read_parquet(file) if file.format == PARQUET else _read_lines(file)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise _unreadable(file.path, file.stream, reason) from error
+
+
+def take_apart(
+    file: BatchFile, extract: BlockExtract, message: Message, line: int
+) -> Iterator[list[Row] | DecodedBlock]:
+    """The records of a file, block by block: as rows, or as messages where a block is unusual."""
+    for block in read_blocks(file):
+        has_nul = NUL_ESCAPE in block
+        columns = None if has_nul else extract(block)
+        if columns is not None:
+            yield columns.rows(file.emitted)
+            continue
+        records = [
+            Message("RECORD", message.stream, msgspec.Raw(record), version=message.version)
+            for text in block.split(b"\n")
+            if (record := text.strip())
+        ]
+        yield DecodedBlock(records, [line] * len(records), has_nul)
+
+
+def _unreadable(path: Path, stream: str, reason: str) -> InputError:
+    text = f"File {path.name!r} of a BATCH cannot be read: {reason}."
+    step = "Target and tap must see the same files until the run ends."
+    return InputError(text, stream=stream, next_step=step)
 
 
 def _decoded(message: Message) -> tuple[dict[str, Any], list[Any]]:
@@ -68,29 +113,55 @@ def _local_path(address: Any, stream: str) -> Path:
     return Path(unquote(parts.path))
 
 
-def _read_lines(path: Path, compression: str | None) -> Iterator[list[bytes]]:
-    if compression not in {None, "none", "gzip"}:
-        text = f"A BATCH is compressed by {compression!r}."
-        raise InputError(text, next_step="Use gzip or none.")
-    with gzip.open(path) if compression == "gzip" else path.open("rb") as lines:
-        records: list[bytes] = []
-        for line in lines:
-            if record := line.strip():
-                records.append(record)
-            if len(records) >= _RECORDS:
-                yield records
-                records = []
-        if records:
-            yield records
+def _read_lines(file: BatchFile) -> Iterator[bytes]:
+    open_file = _OPENERS.get(file.compression)
+    if open_file is None:
+        text = f"A BATCH is compressed by {file.compression!r}."
+        raise InputError(text, stream=file.stream, next_step="Use gzip, zstd or none.")
+    lines = LineBlocks()
+    with open_file(file.path) as source:
+        for chunk in iter(partial(source.read, BLOCK_BYTES), b""):
+            block = lines.feed(chunk)
+            if block is not None:
+                yield block
+    if rest := lines.rest():
+        yield rest
 
 
-def _read_parquet(path: Path, compression: str | None) -> Iterator[list[bytes]]:  # noqa: ARG001
+def _read_parquet(file: BatchFile) -> Iterator[bytes]:
+    parquet = _arrow("pyarrow.parquet", "in Parquet format")
     try:
-        import pyarrow.parquet as pq  # type: ignore[import-untyped]
+        with parquet.ParquetFile(file.path) as parts:
+            for part in parts.iter_batches(batch_size=_PARQUET_ROWS):
+                yield _encode_lines(part.to_pylist())
+    except _arrow("pyarrow", "in Parquet format").ArrowException as error:
+        raise _unreadable(file.path, file.stream, type(error).__name__) from error
+
+
+def _open_plain(path: Path) -> BinaryIO:
+    return path.open("rb", buffering=0)
+
+
+def _open_gzip(path: Path) -> Any:
+    return gzip.open(path)
+
+
+def _open_zstd(path: Path) -> Any:
+    return _arrow("pyarrow", "compressed by zstd").input_stream(path, compression="zstd")
+
+
+def _arrow(module: str, what: str) -> Any:
+    try:
+        return importlib.import_module(module)
     except ImportError as error:
-        text = "A BATCH in Parquet format needs the extra 'parquet'."
+        text = f"A BATCH {what} needs the extra 'parquet'."
         step = "Install pyarrow beside the target."
         raise ConfigurationError(text, next_step=step) from error
-    with pq.ParquetFile(path) as file:
-        for part in file.iter_batches(batch_size=_RECORDS):
-            yield [_encode(record) for record in part.to_pylist()]
+
+
+_OPENERS: Final[Mapping[str | None, Callable[[Path], Any]]] = {
+    None: _open_plain,
+    "none": _open_plain,
+    "gzip": _open_gzip,
+    "zstd": _open_zstd,
+}

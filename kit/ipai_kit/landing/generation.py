@@ -7,6 +7,7 @@ before its records is therefore complete only at the clean end of the input, and
 a second activation) followed its last record; a tap that died in between retires nothing.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ipai_kit.landing.batch import StreamBatch
@@ -23,6 +24,12 @@ class Generation:
     def take(self, stream: StreamBatch, version: int, key: bytes) -> None:
         """Remember that a version delivered a key."""
         stream.generation_keys.setdefault(version, set()).add(key)
+        self._seen.add(version)
+        self.is_settled = False
+
+    def take_all(self, stream: StreamBatch, version: int, keys: Iterable[bytes]) -> None:
+        """Remember that a version delivered some keys."""
+        stream.generation_keys.setdefault(version, set()).update(keys)
         self._seen.add(version)
         self.is_settled = False
 

@@ -3,9 +3,10 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from ipai_kit.bronze import (
     RecordRejectedError,
     RejectionReason,
+    Row,
     StreamPlan,
     emitted_micros,
     holds_nul,
@@ -23,7 +25,7 @@ from ipai_kit.bronze import (
 )
 from ipai_kit.exceptions import ConfigurationError
 from ipai_kit.landing.batch import DeadLetter, FlushBatch, StreamBatch
-from ipai_kit.landing.batch_files import read_file_batches
+from ipai_kit.landing.batch_files import find_files, take_apart
 from ipai_kit.landing.drift import Drift
 from ipai_kit.landing.events import EventLog
 from ipai_kit.landing.exceptions import (
@@ -34,7 +36,7 @@ from ipai_kit.landing.exceptions import (
 )
 from ipai_kit.landing.generation import Generation
 from ipai_kit.landing.place import BronzePlace, bronze_place
-from ipai_kit.landing.record_check import RecordCheck, RecordChecks, StreamChecks
+from ipai_kit.landing.record_check import RecordChecks, StreamChecks
 from ipai_kit.landing.settings import LandingSettings
 from ipai_kit.singer.reader import DecodedBlock, InputError, Message, RejectedMessage
 
@@ -50,11 +52,6 @@ class StreamProgress:
     received: int = 0
     keyless: int = 0
 
-    @property
-    def check(self) -> RecordCheck | None:
-        """For a record whose key was found in another way than by `checks.extract`."""
-        return self.checks.alone
-
 
 class Intake:
     """Takes decoded messages in order."""
@@ -64,11 +61,13 @@ class Intake:
         settings: LandingSettings,
         submit: Callable[[FlushBatch], None],
         events: EventLog,
+        between_blocks: Callable[[], None] | None = None,
     ) -> None:
         self.settings = settings
         self.drift = Drift(events)
         self._events = events
         self._checks = RecordChecks(settings, events, self.drift)
+        self._between_blocks = between_blocks or self.check_limit
         self.counts: Counter[str] = Counter()
         self.dead = 0
         self.deadline: float | None = None
@@ -96,7 +95,7 @@ class Intake:
         self._rows = self._size = 0
         self.deadline = None
         self._look_for_news(batch)
-        if batch.streams or batch.dead_letters or batch.state:
+        if batch.streams or batch.dead_letters or batch.state or batch.read_files:
             self._submit(batch)
 
     def finish(self, *, is_complete: bool) -> None:
@@ -277,15 +276,36 @@ class Intake:
             self.flush()
 
     def _take_batch(self, message: Message, line: int) -> None:
-        if message.stream not in self._streams:
+        """Take the records of files; what ends a run is looked for after every block."""
+        progress = self._streams.get(message.stream)
+        if progress is None:
             raise self._too_early(message, line)
-        for files in read_file_batches(message):
-            self._read_at = files.emitted
-            records = [
-                Message("RECORD", message.stream, record, version=message.version)
-                for record in files.records
-            ]
-            self._take_messages(DecodedBlock(records, [line] * len(records), files.may_hold_nul))
+        for file in find_files(message):
+            self._read_at = file.emitted
+            for block in take_apart(file, progress.checks.take_apart, message, line):
+                if isinstance(block, DecodedBlock):
+                    self._take_messages(block)
+                else:
+                    self._take_rows(progress, block, message.version)
+                if self.deadline is not None and time.monotonic() >= self.deadline:
+                    self.flush()
+                self._between_blocks()
+            self._batch.read_files.append(file.path)
+
+    def _take_rows(
+        self, progress: StreamProgress, rows: Sequence[Row], version: float | None
+    ) -> None:
+        """Take records of one stream whose rows are ready."""
+        while rows:
+            room = max(1, self._room()[0])
+            part, rows = rows[:room], rows[room:]
+            size = sum(map(len, map(itemgetter(1), part)))
+            stream = self._stream_batch(progress)
+            if version is not None:
+                progress.generation.take_all(stream, int(version), (row[0] for row in part))
+            stream.add(part)
+            self._count(progress, len(part), size)
+            self._flush_if_full()
 
     def _take_rejected(self, message: RejectedMessage, line: int) -> None:
         progress = self._streams.get(message.stream)

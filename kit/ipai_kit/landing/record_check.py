@@ -22,6 +22,12 @@ from ipai_kit.bronze import (
     key_text,
     sortable_cursor,
 )
+from ipai_kit.bronze_block import (
+    BlockDecoder,
+    BlockExtract,
+    compile_block_extract,
+    leave_alone,
+)
 from ipai_kit.landing.deviations import (
     LAWFUL,
     UNREADABLE,
@@ -51,8 +57,8 @@ class StreamChecks:
     extract: Extract
     after_extract: RecordCheck | None = None
     """What `extract` does not check while it takes key and cursor."""
-    alone: RecordCheck | None = None
-    """The whole check, for a record that `extract` has not seen."""
+    take_apart: BlockExtract = leave_alone
+    """Takes whole lines apart at once; None for lines that must be looked at one by one."""
     sample: Callable[[Iterable[Row]], None] | None = None
     """Looks through some rows of a batch for what no rule forbids."""
 
@@ -68,8 +74,9 @@ class RecordChecks:
     def compile(self, plan: StreamPlan, schema: Mapping[str, Any]) -> StreamChecks:
         """The check of a stream, anew for every SCHEMA that differs."""
         extract = compile_extract(plan)
+        hashed = not self.settings.keeps_every_version
         if self.settings.validate == "off":
-            return StreamChecks(extract)
+            return StreamChecks(extract, take_apart=compile_block_extract(plan, hashed=hashed))
         rules = self._rules(plan, schema)
         inspection = Inspection(
             plan.stream,
@@ -79,7 +86,7 @@ class RecordChecks:
             self.drift,
             lands=self.settings.on_invalid == "land",
         )
-        return _compiled(plan, inspection)
+        return _compiled(plan, inspection, hashed=hashed)
 
     def _rules(self, plan: StreamPlan, schema: Mapping[str, Any]) -> SchemaRules | None:
         if self.settings.validate != "full":
@@ -139,21 +146,24 @@ class Inspection:
                 self.drift.note(self.stream, deviation, row[0])
 
 
-def _compiled(plan: StreamPlan, inspection: Inspection) -> StreamChecks:
+def _compiled(plan: StreamPlan, inspection: Inspection, *, hashed: bool) -> StreamChecks:
     extract, sample, shape = inspection.extract, inspection.sample, inspection.shape
     if inspection.rules is not None:
-        check = _rule_check(inspection.rules, inspection)
-        return StreamChecks(extract, check, check, sample)
+        return StreamChecks(extract, _rule_check(inspection.rules, inspection), sample=sample)
     if not shape.limits_members:
-        return StreamChecks(extract, sample=sample)
+        blocks = compile_block_extract(plan, hashed=hashed)
+        return StreamChecks(extract, None, blocks, sample)
     try:
         decoder = ShapeDecoder(shape)
     except (ValueError, TypeError):  # names that no decoder takes: every record the slow way
-        return StreamChecks(extract, inspection.examine, inspection.examine, sample)
-    check = _type_check(decoder, inspection)
-    if inspection.lands and (names := _picked_names(plan, shape)):
-        return StreamChecks(_checked_extract(names, plan, decoder, inspection), None, check, sample)
-    return StreamChecks(extract, check, check, sample)
+        return StreamChecks(extract, inspection.examine, sample=sample)
+    names = _picked_names(plan, shape)
+    if not (inspection.lands and names):
+        blocks = compile_block_extract(plan, hashed=hashed, check=decoder.decode_lines)
+        return StreamChecks(extract, _type_check(decoder, inspection), blocks, sample)
+    picking = BlockDecoder(decoder.decode_lines, [decoder.attributes[name] for name in names])
+    blocks = compile_block_extract(plan, hashed=hashed, decoder=picking)
+    return StreamChecks(_checked_extract(names, plan, decoder, inspection), None, blocks, sample)
 
 
 def _picked_names(plan: StreamPlan, shape: Shape) -> list[str]:

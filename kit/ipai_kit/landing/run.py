@@ -26,7 +26,9 @@ class TargetRun:
         self._store = landing.make_store(events, stop.requested)
         self._store.open()
         self._writer = FlushWriter(self._store, self._committed, stop.wake)
-        self.intake = Intake(landing.settings, self._writer.submit, events)
+        self.intake = Intake(
+            landing.settings, self._writer.submit, events, between_blocks=self._check
+        )
         self._quarantined = 0
         self._last_state: bytes | None = None
 

@@ -34,7 +34,7 @@ _PROTOCOL_WORDS: Final = frozenset(
 )
 _WORD: Final = re.compile(r"\w+")
 _NOTHING: Final = msgspec.Raw(b"")
-_NUL: Final = b"\\u0000"
+NUL_ESCAPE: Final = b"\\u0000"
 
 
 class InputError(ConnectorError):
@@ -97,7 +97,7 @@ class MessageDecoder:
         if len(messages) != expected:
             return self._decode_each(block, is_cut_off=is_cut_off)
         self.line_count += expected
-        return DecodedBlock(messages, range(first, first + expected), _NUL in block)
+        return DecodedBlock(messages, range(first, first + expected), NUL_ESCAPE in block)
 
     def _decode_each(self, block: bytes, *, is_cut_off: bool) -> DecodedBlock:
         messages: list[Message] = []
@@ -112,9 +112,9 @@ class MessageDecoder:
             except _UNDECODABLE as error:
                 ended = is_cut_off and position == len(texts)
                 fault = malformed_line(self.line_count, text, str(error), is_cut_off=ended)
-                return DecodedBlock(messages, lines, _NUL in block, fault)
+                return DecodedBlock(messages, lines, NUL_ESCAPE in block, fault)
             lines.append(self.line_count)
-        return DecodedBlock(messages, lines, _NUL in block)
+        return DecodedBlock(messages, lines, NUL_ESCAPE in block)
 
 
 @dataclass

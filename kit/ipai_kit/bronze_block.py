@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Key, cursor and hash of a block of records at once, as `ipai_kit.bronze` makes them one by one.
+
+Only what is usual is done here, with loops that run in C. A block with anything else (a line that
+is no object, a key that is neither text nor integer, a key too long) gets None, and the caller
+takes its records one by one.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import chain, repeat
+from operator import attrgetter, itemgetter
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from ipai_kit.bronze import (
+    MAX_KEY_BYTES,
+    NO_HASH,
+    PLAIN_KEYS,
+    UNPICKABLE,
+    UTC_SECONDS_LENGTH,
+    UTC_SECONDS_MARKS,
+    Picker,
+    RecordRejectedError,
+    Row,
+    StreamPlan,
+    sortable_cursor,
+)
+
+_MARK_POSITIONS: Final = range(4, UTC_SECONDS_LENGTH, 3)
+_END_OF_SECONDS: Final = UTC_SECONDS_MARKS[-1]
+_NINE_DECIMALS: Final = f".000000000{_END_OF_SECONDS}\n"
+
+_NO_HASHES: Final = repeat(NO_HASH)
+_first, _last = itemgetter(0), itemgetter(-1)
+
+_encode_lines = msgspec.json.Encoder(order="deterministic").encode_lines
+
+
+@dataclass(frozen=True)
+class RecordBlock:
+    """The columns of some records that a target computes; all of the same length."""
+
+    records: Sequence[bytes]
+    keys: Sequence[bytes]
+    cursors: Sequence[str | None]
+    hashes: Iterable[bytes]
+
+    def rows(self, emitted: int) -> list[Row]:
+        """What a target buffers, one row for each record."""
+        times = repeat(emitted)
+        return list(zip(self.keys, self.records, times, self.cursors, self.hashes, strict=False))
+
+
+class BlockDecoder(NamedTuple):
+    """Decodes whole lines; `attributes` of each are its keys and its cursor, in this order."""
+
+    decode_lines: Callable[[bytes], list[Any]]
+    attributes: Sequence[str]
+
+
+BlockExtract = Callable[[bytes], RecordBlock | None]
+
+
+def compile_block_extract(
+    plan: StreamPlan,
+    *,
+    hashed: bool,
+    decoder: BlockDecoder | None = None,
+    check: Callable[[bytes], object] | None = None,
+) -> BlockExtract:
+    """Build the function that takes whole lines apart; it returns None for an unusual block.
+
+    `check` raises for a block that holds a record which must be looked at alone.
+    """
+    if not plan.key_properties:
+        return leave_alone  # a key of the whole content is no usual key
+    width = len(plan.key_properties)
+    has_cursor = plan.cursor_property is not None
+    decode_lines, attributes = decoder or _picking(plan)
+    getters = [attrgetter(attribute) for attribute in attributes]
+
+    def extract(block: bytes) -> RecordBlock | None:
+        records = _objects(block)
+        if records is None:
+            return None
+        try:
+            picked = decode_lines(block)
+            if len(picked) != len(records):
+                return None
+            if check is not None:
+                check(block)
+            values = [list(map(getter, picked)) for getter in getters]
+            keys = _keys(values[:width])
+            cursors = _cursors(values[width]) if has_cursor else [None] * len(records)
+        except (*UNPICKABLE, RecordRejectedError):
+            return None
+        if keys is None:
+            return None
+        hashes = [blake2b(one, digest_size=8).digest() for one in records] if hashed else _NO_HASHES
+        return RecordBlock(records, keys, cursors, hashes)
+
+    return extract
+
+
+def leave_alone(block: bytes) -> None:
+    """Take every record of a stream one by one."""
+
+
+def _picking(plan: StreamPlan) -> BlockDecoder:
+    names, cursor = list(plan.key_properties), plan.cursor_property
+    picker = Picker(names, [cursor] if cursor else [], plan.properties)
+    return BlockDecoder(picker.decode_lines, picker.attributes)
+
+
+def _objects(block: bytes) -> list[bytes] | None:
+    """The lines, if each is exactly one object without anything around it.
+
+    A value cannot go on in the next line: what follows a line's end is an opening brace.
+    """
+    records = block.split(b"\n")
+    if records.pop() or not all(records):
+        return None
+    count = len(records)
+    is_clean = (
+        bytes(map(_first, records)) == b"{" * count and bytes(map(_last, records)) == b"}" * count
+    )
+    return records if is_clean and count else None
+
+
+def _keys(columns: Sequence[Sequence[Any]]) -> list[bytes] | None:
+    """Canonical JSON arrays, if every value is a text or an integer."""
+    if not set(map(type, chain.from_iterable(columns))) <= PLAIN_KEYS:
+        return None
+    keys = _encode_lines(list(zip(*columns, strict=True))).split(b"\n")
+    del keys[-1]
+    return keys if max(map(len, keys)) <= MAX_KEY_BYTES else None
+
+
+def _cursors(values: Sequence[Any]) -> Sequence[str | None]:
+    if set(map(type, values)) == {str} and set(map(len, values)) == {UTC_SECONDS_LENGTH}:
+        joined = "".join(values)
+        if _are_utc_seconds(joined, len(values)):
+            texts = joined.replace(_END_OF_SECONDS, _NINE_DECIMALS).split("\n")
+            del texts[-1]
+            return texts
+    return [None if value is None else sortable_cursor(value) for value in values]
+
+
+def _are_utc_seconds(joined: str, count: int) -> bool:
+    """Whether each of the texts joined here ends with the only Z and has its marks in place."""
+    return (
+        joined.count(_END_OF_SECONDS) == count
+        and "\n" not in joined
+        and all(
+            joined[position::UTC_SECONDS_LENGTH] == mark * count
+            for position, mark in zip(_MARK_POSITIONS, UTC_SECONDS_MARKS, strict=True)
+        )
+    )
