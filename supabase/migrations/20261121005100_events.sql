@@ -511,7 +511,7 @@ begin
             ended_at = case when delivery.status <> 'pending' then clock_timestamp() end,
             -- Full jitter: many endpoints, or many events of one, do not come back at one moment.
             next_attempt_at = case when delivery.status = 'pending' then clock_timestamp() + make_interval(secs => greatest(
-                random() * longest, least(finish_webhook_delivery.retry_after_seconds, 86400), 0)) else d.next_attempt_at end
+                random() * longest, least(coalesce(finish_webhook_delivery.retry_after_seconds, 0), 86400))) else d.next_attempt_at end
         where d.id = delivery.id
         returning d.status, d.next_attempt_at;
     if gone then

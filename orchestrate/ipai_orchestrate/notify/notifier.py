@@ -90,16 +90,18 @@ class Notifier:
 
     def work(self) -> NotifierReport:
         """Deliver until told to end; what is under way then is finished and recorded."""
-        self._reach()
-        self._journal.say("notifier_started", concurrency=self._options.concurrency)
-        with ThreadPoolExecutor(self._options.concurrency, "webhook") as pool:
-            while not self._stop.signum and not self._is_done(self._step(pool)):
-                self._pause()
-            while self._sent:
-                self._collect(self._options.poll_seconds)
-        with suppress(OrchestrateError, psycopg.Error):
-            self._record(self._reach())
-        self._hang_up()
+        try:
+            self._reach()
+            self._journal.say("notifier_started", concurrency=self._options.concurrency)
+            with ThreadPoolExecutor(self._options.concurrency, "webhook") as pool:
+                while not self._stop.signum and not self._is_done(self._step(pool)):
+                    self._pause()
+                while self._sent:
+                    self._collect(self._options.poll_seconds)
+            with suppress(OrchestrateError, psycopg.Error):
+                self._record(self._reach())
+        finally:
+            self._hang_up()
         self._journal.say("notifier_ended", **vars(self.report))
         return self.report
 

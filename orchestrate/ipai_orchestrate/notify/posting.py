@@ -43,10 +43,12 @@ def post(
     try:
         with _cut_off_at(deadline, connection):
             connection.request("POST", destination.target, body, dict(headers))
-            answer = connection.getresponse()
-            return Reply(answer.status, _retry_after(answer))
+            with connection.getresponse() as answer:
+                return Reply(answer.status, _retry_after(answer))
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise PostError(_reason(error, deadline, timeout_seconds)) from error
+        late = connection.is_cut or isinstance(error, TimeoutError)
+        text = f"No answer within {timeout_seconds:g} s." if late else _reason(error)
+        raise PostError(text) from error
     finally:
         connection.close()
 
@@ -59,6 +61,7 @@ class _Pinned(http.client.HTTPConnection):
         self._destination = destination
         self._deadline = deadline
         self.plain: socket.socket | None = None
+        self.is_cut = False
 
     def connect(self) -> None:
         """Try the addresses in order until the deadline; then TLS for the host's name."""
@@ -86,6 +89,7 @@ def _cut_off_at(deadline: float, connection: _Pinned) -> Iterator[None]:
     """End the exchange at the deadline: a socket's own timeout starts anew with every byte."""
 
     def cut() -> None:
+        connection.is_cut = True
         plain = connection.plain
         if plain is not None:
             try:
@@ -103,9 +107,7 @@ def _cut_off_at(deadline: float, connection: _Pinned) -> Iterator[None]:
         timer.cancel()
 
 
-def _reason(error: Exception, deadline: float, timeout_seconds: float) -> str:
-    if isinstance(error, TimeoutError) or time.monotonic() >= deadline:
-        return f"No answer within {timeout_seconds:g} s."
+def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"The certificate is not valid: {error.verify_message}."
     text = str(error) or type(error).__name__
