@@ -12,7 +12,7 @@ from ipai_orchestrate.exceptions import ConfigurationError
 from ipai_orchestrate.pipeline.log_line import LogLine, LogParser, parse_line
 from ipai_orchestrate.pipeline.outcome import judge
 from ipai_orchestrate.pipeline.selection import only, stream_names
-from ipai_orchestrate.pipeline.settings import refuse_literal_secrets, resolve
+from ipai_orchestrate.pipeline.settings import refuse_literal_secrets, resolve, within_quota
 from ipai_orchestrate.pipeline.tally import Tally
 from ipai_orchestrate.pipeline.transfer import Ending
 from ipai_orchestrate.pipeline.workdir import abandoned_runs, work_directory
@@ -252,6 +252,23 @@ def test_a_reference_may_be_stored(spec, config):
 )
 def test_references_are_resolved_when_a_run_starts(spec, config, environment, expected):
     assert expected == resolve(spec, config, environment)
+
+
+@pytest.mark.parametrize(
+    ("config", "quota", "expected"),
+    [
+        ({"a": 1}, None, {"a": 1}),
+        ({"a": 1}, {"requests_per_second": None, "reset_at": "2030"}, {"a": 1}),
+        (
+            {"concurrency": 2, "requests_per_second": 200},
+            {"requests_per_second": 7.5, "concurrency": 4, "requests_total": 100},
+            {"concurrency": 2, "requests_per_second": 7.5, "requests_per_run": 100},
+        ),
+        ({"concurrency": "many"}, {"concurrency": 4}, {"concurrency": 4}),
+    ],
+)
+def test_a_run_asks_for_no_more_than_its_share(config, quota, expected):
+    assert expected == within_quota(config, quota)
 
 
 def test_a_reference_to_nothing_is_named(spec):

@@ -207,6 +207,24 @@ def test_only_the_named_streams_are_selected_for_the_tap(bench):
     assert "chosen labels" in [line.message for line in bench.logs(result)]
 
 
+def test_a_tap_is_told_its_share_of_the_quota_and_what_it_uses_is_counted(bench):
+    """Two instances sign in with one token: neither gets more than half while both may run."""
+    config = {"auth_token": "${SCRIPTED_TOKEN}", "concurrency": 1}
+    for name in ("scripted-1", "scripted-2"):
+        bench.plane.ensure_instance(name, "ipai_connector_scripted", config)
+    bench.tap(
+        "keys = ('requests_per_second', 'concurrency', 'requests_per_run')\n"
+        "log(event='share ' + json.dumps([config.get(key) for key in keys]))" + READ_THREE
+    )
+    result = bench.run()
+
+    assert "share [2.5, 1, null]" in [line.message for line in bench.logs(result)]
+    with bench.database.connect() as connection:
+        usage = connection.execute("select requests from connectors.quota_usage").fetchall()
+        shares = connection.execute("select from connectors.quota_shares").fetchall()
+    assert ([(1,)], []) == (usage, shares)
+
+
 @pytest.mark.parametrize(
     ("body", "exit_code", "error_class", "summary"),
     [

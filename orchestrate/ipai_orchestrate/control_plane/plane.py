@@ -247,6 +247,15 @@ class ControlPlane:
         """Write totals so far: stream, received, inserted, updated, unchanged, dead and so on."""
         self._value("record_streams", _lease(run) | {"streams": Jsonb(list(rows))})
 
+    def record_quota(self, run: ClaimedRun, usage: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Write requests so far, and limit, remaining and reset_at as the source says them.
+
+        Return the run's share, None when it is not limited.
+        """
+        arguments = _lease(run) | {"usage": Jsonb(dict(usage))}
+        share: dict[str, Any] | None = self._value("record_quota", arguments)
+        return share
+
     def record_schema(self, run: ClaimedRun, stream: str, schema: Mapping[str, Any]) -> int:
         """Keep a stream's schema; return its version."""
         arguments = _lease(run) | {"stream": stream, "schema": Jsonb(dict(schema))}

@@ -26,7 +26,9 @@ select connectors.enqueue_connector_job(
 
 -- claim --
 -- Take the next run, or the named one, under a lease.
-select * from connectors.claim_connector_job(
+select id, instance_id, lease_token, lease_until, job_name, mode, streams, attempt, max_attempts,
+    triggered_by, env, config, definition_id, definition_version, source_type, spec, state, state_version, quota
+from connectors.claim_connector_job(
     worker => %(worker)s, lease_seconds => %(lease_seconds)s, run_id => %(run_id)s, sources => %(sources)s);
 
 -- heartbeat --
@@ -79,6 +81,11 @@ select connectors.append_connector_logs(
 -- Write the totals so far per stream.
 select connectors.record_run_streams(
     run_id => %(run_id)s, lease_token => %(lease_token)s, streams => %(streams)s) as written;
+
+-- record_quota --
+-- Write what a run has used of its quota, and what the source says is left.
+select connectors.record_quota_usage(
+    run_id => %(run_id)s, lease_token => %(lease_token)s, usage => %(usage)s) as share;
 
 -- record_schema --
 -- Keep a stream's schema; a changed one becomes a new version.

@@ -29,7 +29,11 @@ ErrorClass = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedRun:
-    """A run this worker holds; `lease_token` is what lets it write."""
+    """A run this worker holds; `lease_token` is what lets it write.
+
+    `quota` is its share of what may be asked of the source: requests_per_second, concurrency,
+    requests_total and reset_at, each null where nothing is limited.
+    """
 
     id: UUID
     instance_id: str
@@ -49,6 +53,7 @@ class ClaimedRun:
     spec: dict[str, Any]
     state: dict[str, Any]
     state_version: int
+    quota: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

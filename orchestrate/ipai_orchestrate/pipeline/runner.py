@@ -37,7 +37,7 @@ from ipai_orchestrate.pipeline.outcome import (
 )
 from ipai_orchestrate.pipeline.process_group import Launch
 from ipai_orchestrate.pipeline.selection import only
-from ipai_orchestrate.pipeline.settings import resolve
+from ipai_orchestrate.pipeline.settings import resolve, within_quota
 from ipai_orchestrate.pipeline.stop import Stop
 from ipai_orchestrate.pipeline.tally import Tally
 from ipai_orchestrate.pipeline.transfer import (
@@ -150,7 +150,7 @@ class _Job:
     def _extract_and_load(self, directory: Path) -> Failure | None:
         spec = msgspec.convert(self.run.spec, ConnectorSpec)
         secrets = run_secrets(self.database, self.run)
-        settings = resolve(spec, self.run.config, os.environ, secrets)
+        settings = within_quota(resolve(spec, self.run.config, os.environ, secrets), self.run.quota)
         self.redactor.add(*secrets.to_mask, *secret_values(spec, settings))
         self.redactor.add(*secret_values(None, {"database_url": self.database.dsn}))
         self.observer.started(str(self.run.id), self.run.instance_id, self.run.mode)

@@ -104,6 +104,23 @@ def _references(config: Config, kind: str) -> Iterator[str]:
             yield found[kind]
 
 
+_SHARES = {
+    "requests_per_second": "requests_per_second",
+    "concurrency": "concurrency",
+    "requests_total": "requests_per_run",
+}
+
+
+def within_quota(config: Config, quota: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The settings with a run's share of its source's quota; never more than they allow."""
+    bounded = dict(config)
+    for share, setting in _SHARES.items():
+        if (most := (quota or {}).get(share)) is not None:
+            own = config.get(setting)
+            bounded[setting] = min(own, most) if isinstance(own, int | float) else most
+    return bounded
+
+
 def _from_environment(
     spec: ConnectorSpec, config: Config, environment: Mapping[str, str]
 ) -> dict[str, Any]:
