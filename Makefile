@@ -59,8 +59,8 @@ coverage: setup ## Judge what the last `make test` covered: every package needs 
 alone: setup ## Test one package with only what it declares: make alone PACKAGE=taps/tap-github
 	$(BIN)/python tests/alone.py $(PACKAGE)
 
-bench: setup ## Run the benchmarks (minutes; figures are ratios within one run)
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: setup ## Measure loading beside the peers into docs/reference: make bench [BENCH=--quick]
+	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 docs: setup ## Test the commands and links of README and docs
 	$(BIN)/python -m pytest -q tests/test_docs.py

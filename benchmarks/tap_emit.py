@@ -244,6 +244,7 @@ def main() -> None:
             "variant": VARIANTS[variant][0],
             "cpu_seconds": round(statistics.median(spent), 3),
             "records_per_cpu_second": round(options.records / statistics.median(spent)),
+            "cpu_of_runs": [round(one, 3) for one in spent],
             "microseconds_per_record": round(statistics.median(spent) / options.records * 1e6, 2),
         }
         for variant, spent in runs.items()
