@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from ipai_kit.bronze import (
+    NO_HASH,
     RecordRejectedError,
     RejectionReason,
     Row,
@@ -169,13 +170,15 @@ class Intake:
                     if message.time_extracted != last_time:
                         last_time = message.time_extracted
                         emitted = self._emitted(last_time)
-                    digest = new_record_hash()
-                    digest.update(record)
-                    row = (key, record, emitted, cursor, digest.digest())
                     if keeps_all:
-                        versions.append(row)
-                    elif (old := rows.setdefault(key, row)) is not row and is_superseded(old, row):
-                        rows[key] = row
+                        versions.append((key, record, emitted, cursor, NO_HASH))
+                    else:
+                        digest = new_record_hash()
+                        digest.update(record)
+                        row = (key, record, emitted, cursor, digest.digest())
+                        old = rows.setdefault(key, row)
+                        if old is not row and is_superseded(old, row):
+                            rows[key] = row
                 if rows_left <= 0 or bytes_left <= 0:
                     self._count(counted, taken, size)
                     name, counted, taken, size = None, None, 0, 0
