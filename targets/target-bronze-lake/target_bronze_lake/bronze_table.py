@@ -1,146 +1,151 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Bronze table of the lake: rows of a flush become files, files become visible by one commit."""
+"""The table of a stream: a flush becomes files by day, tombstones included, and one commit."""
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Final
-from uuid import uuid4
+from typing import Final
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from ipai_kit.bronze import RejectionReason, StreamPlan
 from ipai_kit.landing.batch import FlushBatch, StreamBatch
-from ipai_kit.landing.place import BronzePlace
-from target_bronze_lake.data_file import DataFile, day_name, describe, new_path, write_parquet
-from target_bronze_lake.delta_log import DeltaLog
-from target_bronze_lake.row_format import (
-    FILE_SCHEMA,
-    MEASURED,
-    LakeRows,
-    Origin,
-    is_storable,
-    record_batch,
-)
+from target_bronze_lake.data_file import DataFile, day_name
+from target_bronze_lake.generations import retired_keys, row_generations, tombstone_rows
+from target_bronze_lake.lake_table import Attempt, LakeTable
+from target_bronze_lake.replay import ReplayWindow
+from target_bronze_lake.row_format import LakeRows, Origin, is_storable, record_batch
 from target_bronze_lake.settings import Settings
-from target_bronze_lake.storage import Storage
-from target_bronze_lake.table_log import Commit, TableLog
 
 _NOT_UTF8: Final = "The record is not valid UTF-8."
 
 
 @dataclass
 class TableFlush:
-    """What one flush brings to one table, across all attempts to commit it."""
+    """What a flush brings to the table of one stream, and what became of it."""
 
     batch: FlushBatch
     stream: StreamBatch
-    flush_id: str = field(default_factory=lambda: uuid4().hex)
+    attempt: Attempt = field(default_factory=Attempt)
+    rows: LakeRows | None = None
     files: list[DataFile] | None = None
-    landed: int = 0
+    tombstones: list[DataFile] = field(default_factory=list)
+    refused: set[bytes] = field(default_factory=set)
     retired: int = 0
-    is_in_doubt: bool = False
+    loaded_at: int = 0
+
+    @property
+    def landed(self) -> int:
+        """Rows that were not there yet."""
+        return len(self.rows.rows) if self.rows else 0
 
 
 @dataclass
 class BronzeTable:
     """A table and what a run knows about it."""
 
-    storage: Storage
+    table: LakeTable
     settings: Settings
-    path: str
     plan: StreamPlan
-    log: TableLog
-    _is_open: bool = False
+    _window: ReplayWindow | None = None
     _loaded_at: int = 0
-
-    @classmethod
-    def of(
-        cls, storage: Storage, settings: Settings, place: BronzePlace, plan: StreamPlan
-    ) -> "BronzeTable":
-        """The table of a stream."""
-        path = f"{place.schema}/{place.table}"
-        log = DeltaLog(storage, path, FILE_SCHEMA, list(MEASURED))
-        return cls(storage, settings, path, plan, log)
-
-    @property
-    def app_id(self) -> str:
-        """Under which the flushes of this instance are counted."""
-        return f"ipai:{self.settings.instance_id}:{self.plan.source}:{self.plan.stream}"
+    _rowless: dict[int, set[bytes]] = field(default_factory=dict)
+    """Keys that a generation delivered in records that could not be landed."""
 
     def land(self, flush: TableFlush) -> None:
         """Commit a flush, unless an attempt before got through."""
-        self._look(flush)
-        if flush.is_in_doubt and self.log.holds_flush(flush.flush_id):
+        self._open()
+        if self.table.has_committed(flush.attempt):
             return
+        if flush.rows is None:
+            flush.rows = self._new_rows(flush)
         if flush.files is None:
-            flush.files = self._write_rows(flush)
-        if not flush.files:
-            return
-        flush.is_in_doubt = True
-        version = self.log.transaction(self.app_id)
-        transactions = {self.app_id: 0 if version is None else version + 1}
-        self.log.commit(Commit(tuple(flush.files), transactions, flush.flush_id))
+            flush.loaded_at = self._next_moment()
+            flush.files = self._write(flush, flush.rows)
+            self._note_rowless(flush)
+        versions = self._retire(flush)
+        files = [*flush.files, *flush.tombstones]
+        if files or versions:
+            self.table.commit(flush.attempt, self._owned("ipai"), files, versions)
 
-    def _look(self, flush: TableFlush) -> None:
-        """See the table as it is when it is opened and after a failure; else nobody asks."""
-        if not self._is_open or flush.is_in_doubt:
-            self.log.refresh()
-            self._is_open = True
+    def _open(self) -> None:
+        if self.table.open():
+            self._window = ReplayWindow(self.table, self.settings.instance_id)
+            self._window.load()
+            self._loaded_at = self._window.newest_load
 
-    def _write_rows(self, flush: TableFlush) -> list[DataFile]:
+    def _owned(self, what: str) -> str:
+        """An application id of this instance and stream."""
+        return f"{what}:{self.settings.instance_id}:{self.plan.source}:{self.plan.stream}"
+
+    def _new_rows(self, flush: TableFlush) -> LakeRows:
+        """The delivered rows without what a Parquet string cannot hold and what is there."""
         delivered = flush.stream.to_write()
-        if not delivered:
-            return []
-        rows = LakeRows(delivered, range(len(delivered)))
-        try:
-            files = self._write(rows)
-        except pa.ArrowInvalid:
-            self._bury_unstorable(flush)
-            return self._write_rows(flush)
-        flush.landed = len(rows.rows)
-        return files
+        generations = row_generations(flush.stream, [row[0] for row in delivered])
+        rows = LakeRows(delivered, range(len(delivered)), generations)
+        return self._window.unknown(rows) if self._window and delivered else rows
 
-    def _write(self, rows: LakeRows) -> list[DataFile]:
+    def _write(self, flush: TableFlush, rows: LakeRows) -> list[DataFile]:
         origin = Origin(
             self.settings.instance_id,
             self.plan.source,
             self.plan.stream,
             self.settings.run_id,
-            self._next_moment(),
+            flush.loaded_at,
         )
         files: list[DataFile] = []
         try:
             for day, part in rows.by_day():
-                files.append(self._write_file(day_name(day), part, origin))
+                batches = (record_batch(chunk, origin) for chunk in part.chunks())
+                files.append(self.table.write(day_name(day), batches))
+        except pa.ArrowInvalid:
+            self.table.discard(files)
+            flush.rows = self._storable(flush, rows)
+            return self._write(flush, flush.rows)
         except BaseException:
-            self.discard(files)
+            self.table.discard(files)
             raise
         return files
 
-    def _write_file(self, day: str, rows: LakeRows, origin: Origin) -> DataFile:
-        sink = pa.BufferOutputStream()
-        batches = (record_batch(chunk, origin) for chunk in rows.chunks())
-        metadata = write_parquet(batches, sink, FILE_SCHEMA)
-        content: Any = sink.getvalue()
-        path = new_path(day)
-        self.storage.write(f"{self.path}/{path}", content)
-        return describe(metadata, path, day, content.size)
-
-    def discard(self, files: list[DataFile]) -> None:
-        """Remove files that no commit speaks of."""
-        for file in files:
-            self.storage.delete(f"{self.path}/{file.path}")
-
-    def _bury_unstorable(self, flush: TableFlush) -> None:
+    def _storable(self, flush: TableFlush, rows: LakeRows) -> LakeRows:
         """Move what a Parquet string cannot hold to the dead letters."""
-        refused = [row for row in flush.stream.to_write() if not is_storable(row[1])]
-        for row in refused:
+        kept = [index for index, row in enumerate(rows.rows) if is_storable(row[1])]
+        refused = set(range(len(rows.rows))).difference(kept)
+        for index in sorted(refused):
             reason = RejectionReason.INVALID_ENCODING
-            flush.batch.bury(flush.stream, reason, _NOT_UTF8, row[1])
-            flush.stream.remove(row)
+            flush.batch.bury(flush.stream, reason, _NOT_UTF8, rows.rows[index][1])
+            flush.refused.add(rows.rows[index][0])
         flush.batch.quarantined += len(refused)
+        return rows.take(kept)
+
+    def _note_rowless(self, flush: TableFlush) -> None:
+        """A record among the dead letters is not gone from its source."""
+        if flush.stream.dead:
+            landed = {row[0] for row in flush.stream.to_write()} - flush.refused
+            for version, keys in flush.stream.generation_keys.items():
+                self._rowless.setdefault(version, set()).update(keys - landed)
+
+    def _retire(self, flush: TableFlush) -> dict[str, int]:
+        """Tombstones for what a complete generation lacks, anew for each attempt."""
+        version, rows = flush.stream.complete_version, flush.rows
+        self.table.discard(flush.tombstones)
+        flush.tombstones = []
+        if version is None or rows is None:
+            return {}
+        active = self.table.log.transaction(self._owned("ipai-generation"))
+        if active is not None and version <= active:
+            return {}
+        origin = Origin(self.settings.instance_id, "", "", None, flush.loaded_at)
+        arriving = [record_batch(chunk, origin) for chunk in rows.chunks()]
+        delivered = flush.stream.generation_keys.get(version, set()) | self._rowless.get(
+            version, set()
+        )
+        gone = retired_keys(self.table, self.settings.instance_id, version, arriving, delivered)
+        stones = tombstone_rows(list(gone), flush.loaded_at, len(flush.stream.to_write()))
+        flush.tombstones = self._write(flush, stones)
+        flush.retired = len(stones.rows)
+        return {self._owned("ipai-generation"): version}
 
     def _next_moment(self) -> int:
-        """A time of loading that is later than every one before it."""
+        """A time of loading that is later than every one in the table."""
         self._loaded_at = max(time.time_ns() // 1000, self._loaded_at + 1)
         return self._loaded_at

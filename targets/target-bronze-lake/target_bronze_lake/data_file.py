@@ -10,13 +10,13 @@ from uuid import uuid4
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from target_bronze_lake.row_format import FILE_SCHEMA, MEASURED, PARTITION, REPEATED
+from target_bronze_lake.row_format import TableShape
 
 _COMPRESSION_LEVEL: Final = 3
 _LONGEST_BOUND: Final = 64
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY: Final = date(1970, 1, 1)
-_TIMES: Final = frozenset({"emitted_at", "loaded_at", "deleted_at"})
+_TIMES: Final = frozenset({"emitted_at", "loaded_at", "deleted_at", "received_at", "replayed_at"})
 
 
 @dataclass(frozen=True)
@@ -51,23 +51,23 @@ def time_text(micros: int, *, rounded_up: bool = False) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
-def new_path(day: str) -> str:
+def new_path(shape: TableShape, day: str) -> str:
     """A path that no other file will ever have."""
-    return f"{PARTITION}={day}/part-{uuid4().hex}.zstd.parquet"
+    return f"{shape.day}={day}/part-{uuid4().hex}.zstd.parquet"
 
 
-def write_parquet(batches: Iterable[pa.RecordBatch], sink: Any, schema: pa.Schema) -> Any:
+def write_parquet(batches: Iterable[pa.RecordBatch], sink: Any, shape: TableShape) -> Any:
     """Write row groups to a file object or path; returns the file's Parquet metadata."""
     collected: list[Any] = []
-    names = set(schema.names)
+    has_position = "position" in shape.schema.names
     with pq.ParquetWriter(
         sink,
-        schema,
+        shape.schema,
         compression="zstd",
         compression_level=_COMPRESSION_LEVEL,
-        use_dictionary=[name for name in REPEATED if name in names],
-        column_encoding={"position": "DELTA_BINARY_PACKED"} if "position" in names else None,
-        write_statistics=[name for name in MEASURED if name in names],
+        use_dictionary=list(shape.repeated),
+        column_encoding={"position": "DELTA_BINARY_PACKED"} if has_position else None,
+        write_statistics=shape.measured,
         write_page_index=True,
         store_schema=False,
         metadata_collector=collected,
@@ -77,14 +77,14 @@ def write_parquet(batches: Iterable[pa.RecordBatch], sink: Any, schema: pa.Schem
     return collected[0]
 
 
-def describe(metadata: Any, path: str, day: str, size: int) -> DataFile:
+def describe(shape: TableShape, metadata: Any, path: str, day: str, size: int) -> DataFile:
     """What the log says about a file, from its own metadata."""
     bounds: dict[str, Bounds] = {}
     nulls: dict[str, int] = {}
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    for position, name in enumerate(FILE_SCHEMA.names):
+    for position, name in enumerate(shape.schema.names):
         found = [group.column(position).statistics for group in groups]
-        if name not in MEASURED or not all(found):
+        if name in shape.unmeasured or not all(found):
             continue
         nulls[name] = sum(statistics.null_count for statistics in found)
         measured = [statistics for statistics in found if statistics.has_min_max]

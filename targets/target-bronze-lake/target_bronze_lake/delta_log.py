@@ -12,7 +12,7 @@ from deltalake.schema import PrimitiveType
 from deltalake.transaction import AddAction
 
 from target_bronze_lake.data_file import Bounds, DataFile, statistics
-from target_bronze_lake.row_format import PARTITION
+from target_bronze_lake.row_format import TableShape
 from target_bronze_lake.storage import Storage, sync_file
 from target_bronze_lake.table_log import FLUSH_NOTE, Commit, CommitConflictError
 
@@ -29,11 +29,10 @@ _DELTA_TYPES: Final = {
 class DeltaLog:
     """The log of one table; remembers the newest version it has seen."""
 
-    def __init__(self, storage: Storage, path: str, schema: pa.Schema, measured: list[str]) -> None:
+    def __init__(self, storage: Storage, path: str, shape: TableShape) -> None:
         self._storage = storage
         self._path = path
-        self._schema = delta_schema(schema)
-        self._measured = measured
+        self._shape = shape
         self._known: DeltaTable | None = None
 
     @property
@@ -62,7 +61,9 @@ class DeltaLog:
     def files(self) -> list[DataFile]:
         """The files that make up the table."""
         actions = pa.RecordBatchReader.from_stream(self.table.get_add_actions(flatten=True))
-        return [_data_file(action) for batch in actions for action in batch.to_pylist()]
+        return [
+            _data_file(self._shape, action) for batch in actions for action in batch.to_pylist()
+        ]
 
     def commit(self, commit: Commit) -> None:
         """Make a commit visible; raises CommitConflictError when it must be thought over."""
@@ -72,7 +73,7 @@ class DeltaLog:
             AddAction(
                 path=file.path,
                 size=file.size,
-                partition_values={PARTITION: file.day},
+                partition_values={self._shape.day: file.day},
                 modification_time=now,
                 data_change=True,
                 stats=json.dumps(statistics(file)),
@@ -85,7 +86,7 @@ class DeltaLog:
                 actions,
                 "append",
                 table.schema(),
-                partition_by=[PARTITION],
+                partition_by=[self._shape.day],
                 commit_properties=CommitProperties(
                     custom_metadata={FLUSH_NOTE: commit.flush_id}, app_transactions=transactions
                 ),
@@ -105,10 +106,10 @@ class DeltaLog:
         try:
             table = DeltaTable.create(
                 url,
-                schema=self._schema,
-                partition_by=[PARTITION],
+                schema=delta_schema(self._shape),
+                partition_by=[self._shape.day],
                 name=self._path.rpartition("/")[2],
-                configuration={"delta.dataSkippingStatsColumns": ",".join(self._measured)},
+                configuration={"delta.dataSkippingStatsColumns": ",".join(self._shape.measured)},
                 storage_options=self._storage.options,
             )
         except (CommitFailedError, DeltaError) as error:
@@ -126,20 +127,20 @@ class DeltaLog:
                 sync_file(log / f"{version:020}.json")
 
 
-def delta_schema(schema: pa.Schema) -> Schema:
+def delta_schema(shape: TableShape) -> Schema:
     """A table's schema: what is in its files, and the day that is in their paths."""
     fields = [
         Field(field.name, _DELTA_TYPES[_plain(field.type)], nullable=field.nullable)
-        for field in schema
+        for field in shape.schema
     ]
-    return Schema([*fields, Field(PARTITION, PrimitiveType("date"), nullable=False)])
+    return Schema([*fields, Field(shape.day, PrimitiveType("date"), nullable=False)])
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _data_file(action: dict[str, Any]) -> DataFile:
+def _data_file(shape: TableShape, action: dict[str, Any]) -> DataFile:
     bounds = {
         name.removeprefix("min."): Bounds(
             _comparable(low), _comparable(action[f"max.{name.removeprefix('min.')}"])
@@ -152,7 +153,7 @@ def _data_file(action: dict[str, Any]) -> DataFile:
         for name, count in action.items()
         if name.startswith("null_count.") and count is not None
     }
-    day = str(action[f"partition.{PARTITION}"])
+    day = str(action[f"partition.{shape.day}"])
     return DataFile(
         action["path"], day, action["size_bytes"], action["num_records"] or 0, bounds, nulls
     )

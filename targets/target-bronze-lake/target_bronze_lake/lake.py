@@ -17,7 +17,10 @@ from ipai_kit.exceptions import ConnectorError
 from ipai_kit.landing.batch import FlushBatch, StreamBatch, StreamReport
 from ipai_kit.landing.place import BronzePlace, bronze_place
 from target_bronze_lake.bronze_table import BronzeTable, TableFlush
+from target_bronze_lake.dead_letters import PATH, DeadLetterTable, LetterFlush
 from target_bronze_lake.faults import STORE_ERRORS, explain, may_pass
+from target_bronze_lake.lake_table import LakeTable
+from target_bronze_lake.row_format import BRONZE, DEAD_LETTERS
 from target_bronze_lake.settings import Settings
 from target_bronze_lake.storage import Storage, open_storage
 
@@ -37,6 +40,7 @@ class Lake:
     stopping: threading.Event = field(default_factory=threading.Event)
     tables: dict[BronzePlace, BronzeTable] = field(default_factory=dict)
     _storage: Storage | None = None
+    _letters: DeadLetterTable | None = None
 
     def open(self) -> None:
         """Reach the store, so that wrong settings show before anything is read."""
@@ -44,7 +48,10 @@ class Lake:
 
     def commit(self, batch: FlushBatch) -> list[StreamReport]:
         """Commit a batch table by table; a table that has it already is left alone."""
-        return [self._commit_stream(batch, stream) for stream in batch.streams.values()]
+        reports = [self._commit_stream(batch, stream) for stream in batch.streams.values()]
+        if batch.dead_letters:
+            self._bury(batch)
+        return reports
 
     def finish(self) -> None:
         """Tidy up after the last batch of a complete run."""
@@ -71,8 +78,17 @@ class Lake:
     def _table(self, stream: StreamBatch) -> BronzeTable:
         place = bronze_place(stream.plan)
         if place not in self.tables:
-            self.tables[place] = BronzeTable.of(self._reach(), self.settings, place, stream.plan)
+            path = f"{place.schema}/{place.table}"
+            table = LakeTable.at(self._reach(), path, BRONZE, self.settings.format)
+            self.tables[place] = BronzeTable(table, self.settings, stream.plan)
         return self.tables[place]
+
+    def _bury(self, batch: FlushBatch) -> None:
+        if self._letters is None:
+            table = LakeTable.at(self._reach(), PATH, DEAD_LETTERS, self.settings.format)
+            self._letters = DeadLetterTable(table, self.settings.instance_id, self.settings.run_id)
+        letters, flush = self._letters, LetterFlush(batch.dead_letters)
+        self._persist(lambda: letters.bury(flush), has_rows=True)
 
     def _reach(self) -> Storage:
         if self._storage is None:

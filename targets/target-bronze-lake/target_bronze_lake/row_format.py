@@ -16,34 +16,72 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from ipai_kit.bronze import Row
 
-PARTITION: Final = "emitted_date"
 DAY_MICROS: Final = 86_400_000_000
+TIME: Final = pa.timestamp("us", "UTC")
 _SINCE_1970: Final = 946_684_800_000_000
 _CHUNK_ROWS: Final = 122_880
 _CHUNK_BYTES: Final = 32 << 20
-_TIME: Final = pa.timestamp("us", "UTC")
+_TEXT: Final = pa.string()
 _NAME: Final = pa.dictionary(pa.int32(), pa.string())
 
-FILE_SCHEMA: Final = pa.schema(
-    [
-        pa.field("instance_id", _NAME, nullable=False),
-        pa.field("record_key", pa.string(), nullable=False),
-        pa.field("record", pa.string()),
-        pa.field("emitted_at", _TIME, nullable=False),
-        pa.field("source", _NAME, nullable=False),
-        pa.field("stream", _NAME, nullable=False),
-        pa.field("cursor", pa.string()),
-        pa.field("run_id", _NAME),
-        pa.field("loaded_at", _TIME, nullable=False),
-        pa.field("deleted_at", _TIME),
-        pa.field("generation", pa.int64()),
-        pa.field("position", pa.int32(), nullable=False),
-    ]
-)
-"""What a data file holds; its day is in its path."""
 
-REPEATED: Final = ("instance_id", "source", "stream", "run_id", "emitted_at", "loaded_at")
-MEASURED: Final = tuple(name for name in FILE_SCHEMA.names if name != "record")
+@dataclass(frozen=True)
+class TableShape:
+    """What the files of a kind of table hold; the day is in their paths, not in them."""
+
+    schema: pa.Schema
+    day: str
+    repeated: tuple[str, ...]
+    """Columns of few values: dictionary-encoded."""
+    unmeasured: tuple[str, ...]
+    """Columns that nobody compares: without statistics."""
+
+    @property
+    def measured(self) -> list[str]:
+        """Columns with statistics."""
+        return [name for name in self.schema.names if name not in self.unmeasured]
+
+
+BRONZE: Final = TableShape(
+    pa.schema(
+        [
+            pa.field("instance_id", _NAME, nullable=False),
+            pa.field("record_key", pa.string(), nullable=False),
+            pa.field("record", pa.string()),
+            pa.field("emitted_at", TIME, nullable=False),
+            pa.field("source", _NAME, nullable=False),
+            pa.field("stream", _NAME, nullable=False),
+            pa.field("cursor", pa.string()),
+            pa.field("run_id", _NAME),
+            pa.field("loaded_at", TIME, nullable=False),
+            pa.field("deleted_at", TIME),
+            pa.field("generation", pa.int64()),
+            pa.field("position", pa.int32(), nullable=False),
+        ]
+    ),
+    day="emitted_date",
+    repeated=("instance_id", "source", "stream", "run_id", "emitted_at", "loaded_at"),
+    unmeasured=("record",),
+)
+DEAD_LETTERS: Final = TableShape(
+    pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("instance_id", _NAME, nullable=False),
+            pa.field("run_id", _NAME),
+            pa.field("source", pa.string(), nullable=False),
+            pa.field("stream", pa.string(), nullable=False),
+            pa.field("reason", pa.string(), nullable=False),
+            pa.field("error", pa.string(), nullable=False),
+            pa.field("raw", pa.binary(), nullable=False),
+            pa.field("received_at", TIME, nullable=False),
+            pa.field("replayed_at", TIME),
+        ]
+    ),
+    day="received_date",
+    repeated=("instance_id", "run_id"),
+    unmeasured=("error", "raw"),
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +117,8 @@ class LakeRows:
 
     def by_day(self) -> Iterator[tuple[int, "LakeRows"]]:
         """The rows of each day (of UTC, counted from 1970)."""
+        if not self.rows:
+            return
         moments = [row[2] for row in self.rows]
         if _day(min(moments)) == _day(max(moments)):
             yield _day(moments[0]), self
@@ -107,26 +147,31 @@ def unix_micros(emitted: int) -> int:
     return emitted + _SINCE_1970
 
 
+def landing_micros(moment: int) -> int:
+    """Microseconds since 2000 of what the lake counts since 1970."""
+    return moment - _SINCE_1970
+
+
 def record_batch(rows: LakeRows, origin: Origin) -> pa.RecordBatch:
     """Rows as they are written to a file; raises `pyarrow.ArrowInvalid` unless all is UTF-8."""
     keys, records, emitted, cursors, *_ = zip(*rows.rows, strict=True)
     count = len(keys)
     columns = {
-        "instance_id": _repeated(origin.instance_id, count),
-        "record_key": _strings(keys),
-        "record": _strings(records),
-        "emitted_at": _integers([unix_micros(moment) for moment in emitted], _TIME),
-        "source": _repeated(origin.source, count),
-        "stream": _repeated(origin.stream, count),
-        "cursor": _strings([cursor and cursor.encode() for cursor in cursors]),
-        "run_id": _repeated(origin.run_id, count),
-        "loaded_at": _integers([origin.loaded_at] * count, _TIME),
-        "deleted_at": _integers([rows.deleted_at] * count, _TIME),
-        "generation": _integers(rows.generations or [None] * count, pa.int64()),
-        "position": _integers(rows.positions, pa.int32()),
+        "instance_id": repeated(origin.instance_id, count),
+        "record_key": strings(keys),
+        "record": strings(records),
+        "emitted_at": integers([unix_micros(moment) for moment in emitted], TIME),
+        "source": repeated(origin.source, count),
+        "stream": repeated(origin.stream, count),
+        "cursor": strings([cursor and cursor.encode() for cursor in cursors]),
+        "run_id": repeated(origin.run_id, count),
+        "loaded_at": integers([origin.loaded_at] * count, TIME),
+        "deleted_at": integers([rows.deleted_at] * count, TIME),
+        "generation": integers(rows.generations or [None] * count, pa.int64()),
+        "position": integers(rows.positions, pa.int32()),
     }
     columns["record"].validate(full=True)
-    return pa.RecordBatch.from_arrays(list(columns.values()), schema=FILE_SCHEMA)
+    return pa.RecordBatch.from_arrays(list(columns.values()), schema=BRONZE.schema)
 
 
 def is_storable(record: bytes) -> bool:
@@ -142,17 +187,19 @@ def _day(emitted: int) -> int:
     return unix_micros(emitted) // DAY_MICROS
 
 
-def _strings(values: Sequence[bytes | None]) -> pa.StringArray:
+def strings(values: Sequence[bytes | None], kind: pa.DataType = _TEXT) -> pa.Array:
+    """Values as one buffer and the offsets of each."""
     texts: Any = values
     validity = None
     if None in values:
         validity, texts = _validity(values), [value or b"" for value in values]
     offsets = array("i", accumulate(map(len, texts), initial=0))
     buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))]
-    return pa.Array.from_buffers(pa.string(), len(values), buffers)
+    return pa.Array.from_buffers(kind, len(values), buffers)
 
 
-def _integers(values: Sequence[int | None], kind: pa.DataType) -> pa.Array:
+def integers(values: Sequence[int | None], kind: pa.DataType) -> pa.Array:
+    """Whole numbers, or times in microseconds since 1970."""
     numbers: Any = values
     validity = None
     if None in values:
@@ -168,8 +215,9 @@ def _validity(values: Sequence[Any]) -> pa.Buffer:
     return flags.cast(pa.bool_()).buffers()[1]
 
 
-def _repeated(value: str | None, count: int) -> pa.DictionaryArray:
+def repeated(value: str | None, count: int) -> pa.DictionaryArray:
+    """One value for all rows."""
     if value is None:
         return pa.nulls(count, _NAME)
     zeros = pa.Array.from_buffers(pa.int32(), count, [None, pa.py_buffer(bytes(4 * count))])
-    return pa.DictionaryArray.from_arrays(zeros, _strings([value.encode()]))
+    return pa.DictionaryArray.from_arrays(zeros, strings([value.encode()]))

@@ -58,6 +58,18 @@ class Storage:
         """Remove an object."""
         obstore.delete(self.store, path)
 
+    def names(self, path: str) -> list[str]:
+        """Names of the objects directly below a path."""
+        found: list[str] = []
+        for page in obstore.list(self.store, f"{path}/"):
+            found += [item["path"].rpartition("/")[2] for item in page]
+        return found
+
+    def folders(self, path: str = "") -> list[str]:
+        """Names of the folders directly below a path."""
+        found = obstore.list_with_delimiter(self.store, f"{path}/" if path else None)
+        return [prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]
+
     def read(self, path: str) -> bytes:
         """An object's content."""
         return bytes(obstore.get(self.store, path).bytes())

@@ -22,6 +22,8 @@ class Commit:
     transactions: dict[str, int]
     """The version that each application id reaches by this commit."""
     flush_id: str
+    removed: frozenset[str] = frozenset()
+    """Paths of files that the new ones replace."""
 
 
 class TableLog(Protocol):

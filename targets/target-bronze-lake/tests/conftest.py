@@ -11,7 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
@@ -71,24 +73,55 @@ class LakeFolder:
     def url(self) -> str:
         return self.folder.as_uri()
 
-    def table(self, stream: str = "things", schema: str = "ipai_bronze_core") -> DeltaTable:
-        return DeltaTable(self.folder / schema / f"raw_singer_{stream}")
+    def path(self, stream: str = "things") -> Path:
+        return self.folder / "ipai_bronze_core" / f"raw_singer_{stream}"
+
+    def table(self, stream: str = "things") -> DeltaTable:
+        return DeltaTable(self.path(stream))
+
+    def files(self, path: Path) -> list[Path]:
+        """The files that readers of a table see."""
+        manifests = sorted((path / "_manifests").glob("*.json"))
+        if manifests:
+            listed = json.loads(manifests[-1].read_bytes())["files"]
+            return [path / file["path"] for file in listed]
+        return [Path(unquote(urlsplit(uri).path)) for uri in DeltaTable(path).file_uris()]
+
+    def read(self, path: Path) -> list[dict[str, Any]]:
+        return [
+            {**row, "day": file.parent.name.partition("=")[2]}
+            for file in self.files(path)
+            for row in pq.ParquetFile(file).read().to_pylist()
+        ]
 
     def rows(self, stream: str = "things") -> list[dict[str, Any]]:
         """Every row in the order of delivery."""
-        found = self.table(stream).to_pyarrow_table().to_pylist()
+        found = self.read(self.path(stream))
         return sorted(found, key=lambda row: (row["loaded_at"], row["position"]))
 
-    def newest(self, stream: str = "things") -> dict[str, str]:
+    def records(self, stream: str = "things") -> list[str]:
+        """Every version in the order of delivery, without tombstones."""
+        return [row["record"] for row in self.rows(stream) if row["deleted_at"] is None]
+
+    def newest(self, stream: str = "things", instance: str | None = None) -> dict[str, str]:
         """Record by key as the newest-wins view has it."""
-        newest: dict[str, dict[str, Any]] = {}
+        newest: dict[tuple[str, str], dict[str, Any]] = {}
         for row in self.rows(stream):
-            old = newest.get(row["record_key"])
+            place = (row["instance_id"], row["record_key"])
+            old = newest.get(place)
             if old is None or _rank(row) >= _rank(old):
-                newest[row["record_key"]] = row
+                newest[place] = row
         return {
-            key: row["record"] for key, row in sorted(newest.items()) if row["deleted_at"] is None
+            key: row["record"]
+            for (owner, key), row in sorted(newest.items())
+            if row["deleted_at"] is None and instance in {None, owner}
         }
+
+    def letters(self) -> list[tuple[str, str, bytes]]:
+        path = self.folder / "ipai_bronze_core" / "dead_letters"
+        if not path.exists():
+            return []
+        return [(row["stream"], row["reason"], row["raw"]) for row in self.read(path)]
 
 
 def _rank(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -101,7 +134,15 @@ def lake(tmp_path: Path) -> LakeFolder:
 
 
 @pytest.fixture
-def run_target(lake: LakeFolder, capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+def form() -> str:
+    """The form of the lake; tests of what both forms promise are parametrised with it."""
+    return "delta"
+
+
+@pytest.fixture
+def run_target(
+    lake: LakeFolder, form: str, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
     """Land messages within this process."""
 
     def run(lines: list[Line] | bytes, **config: Any) -> Outcome:
@@ -109,7 +150,8 @@ def run_target(lake: LakeFolder, capfd: pytest.CaptureFixture[str]) -> Callable[
         handlers = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
         capfd.readouterr()
         try:
-            code = land(PROGRAM, {"lake_url": lake.url, **config}, io.BytesIO(data))
+            settings = {"lake_url": lake.url, "format": form, **config}
+            code = land(PROGRAM, settings, io.BytesIO(data))
         finally:
             for name, handler in handlers.items():
                 signal.signal(name, handler)
@@ -140,13 +182,15 @@ class TargetProcess:
 
 
 @pytest.fixture
-def start_target(lake: LakeFolder, tmp_path: Path) -> Iterator[Callable[..., TargetProcess]]:
+def start_target(
+    lake: LakeFolder, form: str, tmp_path: Path
+) -> Iterator[Callable[..., TargetProcess]]:
     """Start the command as a process."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(**config: Any) -> TargetProcess:
         path = tmp_path / f"config-{len(started)}.json"
-        path.write_text(json.dumps({"lake_url": lake.url, **config}))
+        path.write_text(json.dumps({"lake_url": lake.url, "format": form, **config}))
         command = [sys.executable, "-m", "target_bronze_lake", "--config", str(path)]
         pipe = subprocess.PIPE
         process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)

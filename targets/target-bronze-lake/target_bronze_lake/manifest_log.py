@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plain Parquet: a numbered manifest says which files are the table.
+
+The next number belongs to whoever puts it first. The newest manifest is the table; a file that no
+manifest names is not there.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from obstore.exceptions import AlreadyExistsError, NotFoundError
+
+from ipai_kit.exceptions import ConfigurationError
+from target_bronze_lake.data_file import DataFile
+from target_bronze_lake.row_format import TableShape
+from target_bronze_lake.storage import Storage
+from target_bronze_lake.table_log import Commit, CommitConflictError
+
+FOLDER: Final = "_manifests"
+_REMEMBERED_FLUSHES: Final = 100
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """One state of a table."""
+
+    version: int
+    committed_at: datetime
+    partition: str
+    columns: dict[str, str]
+    files: tuple[DataFile, ...] = ()
+    transactions: dict[str, int] = {}
+    flushes: tuple[str, ...] = ()
+    """The latest flushes, newest first."""
+
+    @property
+    def name(self) -> str:
+        """Its file name; names sort as versions do."""
+        return manifest_name(self.version)
+
+
+def manifest_name(version: int) -> str:
+    """File name of a version."""
+    return f"{version:020}.json"
+
+
+class ManifestLog:
+    """The manifests of one table; remembers the newest it has seen."""
+
+    def __init__(self, storage: Storage, path: str, shape: TableShape) -> None:
+        self._storage = storage
+        self._path = path
+        self._shape = shape
+        self._known: Manifest | None = None
+
+    @property
+    def newest(self) -> Manifest:
+        """The table as it was last seen."""
+        if self._known is None:
+            self.refresh()
+        if self._known is None:
+            message = f"Table {self._path!r} has no manifest."
+            raise ConfigurationError(message, next_step="Check 'lake_url'.")
+        return self._known
+
+    def refresh(self) -> None:
+        """See what others committed; creates the table when there is none."""
+        if self._known is None:
+            self._known = self._find() or self._create()
+        while (later := self._load(self._known.version + 1)) is not None:
+            self._known = later
+
+    def transaction(self, app_id: str) -> int | None:
+        """The version that an application id has reached."""
+        return self.newest.transactions.get(app_id)
+
+    def holds_flush(self, flush_id: str) -> bool:
+        """Whether one of the latest commits is this flush."""
+        return flush_id in self.newest.flushes
+
+    def files(self) -> list[DataFile]:
+        """The files that make up the table."""
+        return list(self.newest.files)
+
+    def commit(self, commit: Commit) -> None:
+        """Make a commit visible; raises CommitConflictError when it must be thought over."""
+        before = self.newest
+        kept = [file for file in before.files if file.path not in commit.removed]
+        manifest = msgspec.structs.replace(
+            before,
+            version=before.version + 1,
+            committed_at=datetime.now(UTC),
+            files=(*kept, *commit.files),
+            transactions=before.transactions | commit.transactions,
+            flushes=(commit.flush_id, *before.flushes)[:_REMEMBERED_FLUSHES],
+        )
+        self._put(manifest)
+
+    def _put(self, manifest: Manifest) -> None:
+        path = f"{self._path}/{FOLDER}/{manifest.name}"
+        try:
+            self._storage.create(path, msgspec.json.encode(manifest))
+        except AlreadyExistsError as error:
+            raise CommitConflictError(str(error)) from error
+        self._known = manifest
+
+    def _find(self) -> Manifest | None:
+        listed = self._storage.names(f"{self._path}/{FOLDER}")
+        return self._load(int(max(listed).partition(".")[0])) if listed else None
+
+    def _load(self, version: int) -> Manifest | None:
+        path = f"{self._path}/{FOLDER}/{manifest_name(version)}"
+        try:
+            return msgspec.json.decode(self._storage.read(path), type=Manifest)
+        except (NotFoundError, FileNotFoundError):
+            return None
+
+    def _create(self) -> Manifest:
+        if self._storage.names(f"{self._path}/_delta_log"):
+            message = f"Table {self._path!r} is a Delta table."
+            step = "Set 'format' to 'delta', or choose another 'lake_url'."
+            raise ConfigurationError(message, next_step=step)
+        schema = self._shape.schema
+        columns = {field.name: str(_plain_type(field.type)) for field in schema}
+        manifest = Manifest(0, datetime.now(UTC), self._shape.day, columns)
+        try:
+            self._put(manifest)
+        except CommitConflictError:
+            return self._load(0) or manifest
+        return manifest
+
+
+def _plain_type(kind: object) -> object:
+    return getattr(kind, "value_type", kind)
