@@ -29,7 +29,7 @@ class Journal:
     def say(self, event: str, /, level: str = "info", **fields: Any) -> None:
         """Write one event with its facts; None is left out."""
         known = {name: value for name, value in fields.items() if value is not None}
-        line = self._json_line if self._as_json else _plain_line
+        line = self._json_line if self._as_json else self._plain_line
         text = line(event, level, known)
         with self._lock:
             self._stream.write(text + "\n")
@@ -40,11 +40,10 @@ class Journal:
         line = {"at": at, "level": level, **fields, **self._about, "event": event}
         return json.dumps(line, default=str, ensure_ascii=False)
 
-
-def _plain_line(event: str, level: str, fields: Mapping[str, Any]) -> str:
-    facts = " ".join(f"{name}={value}" for name, value in fields.items())
-    text = click.style(event, fg=_STYLES.get(level))
-    return f"{datetime.now(UTC).astimezone():%H:%M:%S} {text} {facts}".rstrip()
+    def _plain_line(self, event: str, level: str, fields: Mapping[str, Any]) -> str:
+        facts = " ".join(f"{name}={value}" for name, value in fields.items())
+        text = click.style(event, fg=_STYLES.get(level)) if self._stream.isatty() else event
+        return f"{datetime.now(UTC).astimezone():%H:%M:%S} {text} {facts}".rstrip()
 
 
 class RunJournal(Nobody):

@@ -29,6 +29,7 @@ _WHERE = {
     "silver": "silver",
     "spec": "spec",
     "state": "state",
+    "up": "up",
     "webhook": "webhook",
     "worker": "worker",
 }
