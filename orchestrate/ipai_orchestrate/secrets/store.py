@@ -126,8 +126,8 @@ class SecretStore:
         return bool(calls.value(self._connection, "sealing", {}) == "server")
 
     def _closed(self, value: str) -> dict[str, Any]:
-        """The value for a server that seals, else the value sealed."""
-        if not self.seals_itself():
+        """The value for a server that seals, else the value sealed; it refuses an empty one."""
+        if value and not self.seals_itself():
             # A new ring is for a vault without secrets: in another one, the file is lost.
             ring = self._ring.read() if self.key_uses() else self._ring.create()
             # The embedded server reads the same file: with a key it seals like any other.
