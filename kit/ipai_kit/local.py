@@ -14,6 +14,7 @@ from singer_sdk.helpers.conform import TypeConformanceLevel
 
 from ipai_kit.rest.cursors import Cursor
 from ipai_kit.rest.reading import needs_dicts
+from ipai_kit.singer.batch_files import BatchFolder, HandedFile
 from ipai_kit.singer.writer import FastWriter
 
 if TYPE_CHECKING:
@@ -42,8 +43,19 @@ class LocalStream(Stream):
     def _plain(self) -> bool:
         return not (needs_dicts(self) or self.child_streams or self.ABORT_AT_RECORD_COUNT)
 
+    def get_batch_files(
+        self, folder: BatchFolder, context: Mapping[str, Any] | None
+    ) -> Iterable[HandedFile] | None:
+        """Return files that the source writes by itself; None where it gives records.
+
+        Asked when batch files are wanted and nothing looks into records. A file made with
+        `folder.create(self.name)` is complete when it has its name.
+        """
+        del folder, context
+        return None
+
     def get_batch_config(self, config: Mapping[str, Any]) -> None:
-        """Send no BATCH files: records leave as lines."""
+        """Keep singer-sdk from making files: the writer does, for every kind of stream."""
         del config
 
     def _sync_records(
@@ -66,7 +78,12 @@ class LocalStream(Stream):
 
     def _emit(self, context: Mapping[str, Any] | None) -> None:
         writer = cast("FastWriter", self.tap.message_writer)
+        files = self.get_batch_files(writer.batches, context) if writer.batches else None
+        if files is not None:
+            self._hand_over(writer, files, context)
+            return
         progress, since_state = self.tap.progress, 0
+        most = max(self.STATE_MSG_FREQUENCY, writer.batches.rows if writer.batches else 0)
         records = cast("Iterable[dict[str, Any]]", self.get_records(context))
         for chunk in _chunks(records, dict(context or {})):
             self.tap.waiting.check()
@@ -78,9 +95,28 @@ class LocalStream(Stream):
             progress.records[self.name] += len(chunk)
             progress.report(self.name)
             since_state += len(chunk)
-            if since_state >= self.STATE_MSG_FREQUENCY:
+            if since_state >= most:
                 since_state = 0
                 self._write_state_message()
+        progress.report(self.name, now=True)
+
+    def _hand_over(
+        self,
+        writer: FastWriter,
+        files: Iterable[HandedFile],
+        context: Mapping[str, Any] | None,
+    ) -> None:
+        """Pass on whole files, each with the STATE that it reaches."""
+        progress = self.tap.progress
+        for file in files:
+            self.tap.waiting.check()
+            writer.write_file(self.name, file, self._stream_version)
+            self.state_manager.is_flushed = False
+            if file.latest is not None and self.replication_key:
+                self._note_latest([{self.replication_key: file.latest}], context)
+            progress.records[self.name] += file.records
+            progress.report(self.name)
+            self._write_state_message()
         progress.report(self.name, now=True)
 
     def _note_latest(self, chunk: list[dict[str, Any]], context: Mapping[str, Any] | None) -> None:

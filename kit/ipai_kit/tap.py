@@ -33,6 +33,7 @@ from ipai_kit.rest.run import Run
 from ipai_kit.rest.streams import RestStream
 from ipai_kit.rest.transport import Transport
 from ipai_kit.settings import KIT_SETTINGS, settings_from_environment, with_numbers
+from ipai_kit.singer.batch_files import BATCH_SETTING, batch_folder
 from ipai_kit.singer.writer import FastWriter
 from ipai_kit.spec import (
     ConnectorSpec,
@@ -59,12 +60,13 @@ class ConnectorTap(Tap):
 
     stream_types: ClassVar[Sequence[type[Stream]]] = ()
     message_writer_class = FastWriter
-    capabilities: ClassVar[list[Any]] = [  # no BATCH: records leave as lines
+    capabilities: ClassVar[list[Any]] = [
         TapCapabilities.CATALOG,
         TapCapabilities.STATE,
         TapCapabilities.DISCOVER,
         TapCapabilities.ACTIVATE_VERSION,
         PluginCapabilities.ABOUT,
+        PluginCapabilities.BATCH,
         PluginCapabilities.STREAM_MAPS,
         PluginCapabilities.FLATTENING,
         PluginCapabilities.STRUCTURED_LOGGING,
@@ -90,6 +92,7 @@ class ConnectorTap(Tap):
         schema = spec.config_schema()
         schema["properties"] = {
             **{name: dict(setting) for name, setting in KIT_SETTINGS.items()},
+            "batch_config": dict(BATCH_SETTING),
             **schema["properties"],
         }
         cls.config_jsonschema = schema
@@ -98,6 +101,8 @@ class ConnectorTap(Tap):
         self.waiting = Waiting()  # before the signal handlers that use it
         self.request_counts: Counter[str] = Counter()
         super().__init__(**kwargs)
+        if isinstance(self.message_writer, FastWriter):
+            self.message_writer.batches = batch_folder(self.config, self.name)
 
     # -- what a tap may override ------------------------------------------------------------
 
@@ -227,6 +232,7 @@ class ConnectorTap(Tap):
         finally:
             fetcher.close()
             self.transport.close()
+            cast("FastWriter", self.message_writer).discard()
             del self.run
 
     def _roots(self) -> list[RestStream]:

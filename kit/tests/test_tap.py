@@ -170,7 +170,7 @@ def test_about_lists_the_settings_of_spec_and_kit(command):
     assert about["name"] == "tap-demo"
     assert {"auth_token", "repositories", "start_date", "api_url", "concurrency"} <= set(settings)
     assert settings["auth_token"]["secret"] is True
-    assert "batch" not in about["capabilities"]
+    assert "batch" in about["capabilities"]
 
 
 def test_a_run_from_state_with_a_catalog(command, package):

@@ -141,7 +141,7 @@ class RestStream(Stream):
         del context
 
     def get_batch_config(self, config: Mapping[str, Any]) -> None:
-        """Send no BATCH files: records leave as lines."""
+        """Keep singer-sdk from making files: the writer does, for every kind of stream."""
         del config
 
     def _generate_schema_messages(self) -> Generator[SchemaMessage, None, None]:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fast lane out: Singer messages to standard output, whole pages at a time."""
+"""The fast lane out: Singer messages to standard output, whole pages at a time.
+
+With a folder for batch files the records go there, and BATCH messages take their places.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,10 @@ from typing import Any, BinaryIO, TypeAlias
 import msgspec
 from singer_sdk.io_base import GenericSingerWriter
 from singer_sdk.singerlib.encoding.simple import Message
+from singer_sdk.singerlib.messages import RecordMessage
 
 from ipai_kit.exceptions import TargetClosedError
+from ipai_kit.singer.batch_files import BatchFolder, HandedFile
 
 Buffer: TypeAlias = bytes | memoryview | msgspec.Raw
 
@@ -39,6 +44,15 @@ class _RecordLine(msgspec.Struct, tag_field="type", tag="RECORD", omit_defaults=
     version: int | None = None
 
 
+class _BatchLine(msgspec.Struct, tag_field="type", tag="BATCH", omit_defaults=True):
+    """A BATCH message."""
+
+    stream: str
+    encoding: dict[str, str]
+    manifest: list[str]
+    version: int | None = None
+
+
 def record_line_parts(stream: str, extracted_at: str, version: int | None) -> tuple[bytes, bytes]:
     """Return what stands before and after the record's own bytes in a RECORD line."""
     head = b'{"type":"RECORD","stream":' + _encoder.encode(stream) + b',"record":'
@@ -51,6 +65,9 @@ def record_line_parts(stream: str, extracted_at: str, version: int | None) -> tu
 class FastWriter(GenericSingerWriter[bytes, Message]):
     """Buffers RECORD lines; a STATE line always leaves together with everything before it."""
 
+    batches: BatchFolder | None = None
+    """Where records go instead, if they are to be handed over in files."""
+
     def __init__(self, output: BinaryIO | None = None) -> None:
         self._output = output
         self._buffer: list[bytes] = []
@@ -61,7 +78,12 @@ class FastWriter(GenericSingerWriter[bytes, Message]):
         return _encoder.encode(message.to_dict()) + b"\n"
 
     def write_message(self, message: Message) -> None:
-        """Write a message; anything but a RECORD is passed on at once."""
+        """Write a message; anything but a RECORD is passed on at once, with what came before."""
+        if self.batches is not None:
+            if isinstance(message, RecordMessage):
+                self.write_dict_records(message.stream, [message.record], version=message.version)
+                return
+            self._hand_over()
         self.write_lines(self.serialize_message(message))
         if message.type != "RECORD":
             self.flush()
@@ -71,7 +93,7 @@ class FastWriter(GenericSingerWriter[bytes, Message]):
         self._buffer.append(lines)
         self._buffered += len(lines)
         if self._buffered >= _FLUSH_BYTES:
-            self.flush()
+            self._flush_lines()
 
     def write_raw_records(
         self,
@@ -86,9 +108,16 @@ class FastWriter(GenericSingerWriter[bytes, Message]):
         if not records:
             return
         head, tail = record_line_parts(stream, extracted_at, version)
+        if self.batches is not None:
+            head, tail = b"", b"\n"
         if extra:
             tail = extra + b"}" + tail
             records = [_opened(memoryview(record)[:-1]) for record in records]
+        if self.batches is not None:
+            lines = tail.join(records) + tail
+            if self.batches.add_lines(stream, lines, len(records), version):
+                self._hand_over(stream)
+            return
         self.write_lines(head + (tail + head).join(records) + tail)
 
     def write_dict_records(
@@ -100,12 +129,47 @@ class FastWriter(GenericSingerWriter[bytes, Message]):
         version: int | None = None,
     ) -> None:
         """Write records that are Python values."""
+        if self.batches is not None:
+            self._batch_dicts(stream, list(records), version)
+            return
         lines = [_RecordLine(stream, record, extracted_at, version) for record in records]
         if lines:
             self.write_lines(_encoder.encode_lines(lines))
 
+    def write_file(self, stream: str, file: HandedFile, version: int | None = None) -> None:
+        """Hand a complete file over."""
+        encoding = {"format": file.format, "compression": file.compression}
+        line = _BatchLine(stream, encoding, [file.path.as_uri()], version)
+        self.write_lines(_encoder.encode(line) + b"\n")
+
+    def _batch_dicts(self, stream: str, records: list[Any], version: int | None) -> None:
+        batches = self.batches
+        if batches is None or not records:
+            return
+        if batches.format == "parquet":
+            is_full = batches.add_rows(stream, records, version)
+        else:
+            lines = _encoder.encode_lines(records)
+            is_full = batches.add_lines(stream, lines, len(records), version)
+        if is_full:
+            self._hand_over(stream)
+
+    def _hand_over(self, stream: str | None = None) -> None:
+        if self.batches is not None:
+            for name, version, file in self.batches.finish(stream):
+                self.write_file(name, file, version)
+
+    def discard(self) -> None:
+        """Remove the files that are not complete; their records were never handed over."""
+        if self.batches is not None:
+            self.batches.discard()
+
     def flush(self) -> None:
-        """Hand everything to the reader of standard output."""
+        """Hand everything to the reader of standard output, open files as well."""
+        self._hand_over()
+        self._flush_lines()
+
+    def _flush_lines(self) -> None:
         if not self._buffer:
             return
         data, self._buffer, self._buffered = b"".join(self._buffer), [], 0
