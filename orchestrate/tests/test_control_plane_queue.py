@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import random
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -563,65 +561,6 @@ def run_all(calls: list[Callable[[], None]]) -> None:
         thread.join()
     if failures:
         raise failures[0]
-
-
-def test_eight_workers_with_crashes_end_every_job_once_and_one_per_instance_at_a_time(
-    database: str, connection: Connection, make_instance: MakeInstance
-) -> None:
-    jobs = 160
-    names = [make_instance(f"instance-{number}") for number in range(6)]
-    with ControlPlane.connect(database) as plane:
-        for number in range(jobs):
-            plane.enqueue(names[number % 6], max_attempts=50)
-
-    def work(seed: int) -> None:
-        chance = random.Random(seed)
-        with ControlPlane.connect(database) as plane:
-            while (run := plane.claim(None, f"worker-{seed}")) is not None or is_work_left(plane):
-                if run is None:
-                    time.sleep(0.02)
-                elif chance.random() < 0.08:  # dies: its lease runs out, somebody notices
-                    plane.connection.execute(
-                        "update connectors.connector_runs set lease_until = '2000-01-01'"
-                        " where id = %s",
-                        (run.id,),
-                    )
-                else:
-                    plane.save_state(run, {"bookmarks": {"issues": {"n": seed}}})
-                    plane.complete(run, 1)
-
-    def is_work_left(plane: ControlPlane) -> bool:
-        """Make waiting retries due now, and tell whether anything is not finished."""
-        plane.connection.execute(
-            "update connectors.connector_runs set run_after = now()"
-            " where status = 'queued' and run_after > now()"
-        )
-        row = plane.connection.execute(
-            "select exists (select from connectors.connector_runs"
-            " where status in ('queued', 'running'))"
-        ).fetchone()
-        return row == (True,)
-
-    run_all([lambda seed=seed: work(seed) for seed in range(8)])
-
-    counts = dict(
-        connection.execute(
-            "select status, count(*) from connectors.connector_runs group by status"
-        ).fetchall()
-    )
-    retries = connection.execute(
-        "select count(*) from connectors.connector_runs where retry_of is not null"
-    ).fetchone()
-    overlaps = connection.execute(
-        "select a.instance_id, a.started_at, a.ended_at, b.started_at, b.ended_at"
-        " from connectors.connector_runs as a join connectors.connector_runs as b"
-        " on a.instance_id = b.instance_id and a.id < b.id"
-        " and tstzrange(a.started_at, a.ended_at) && tstzrange(b.started_at, b.ended_at)"
-    ).fetchall()
-    assert overlaps == []
-    assert counts["succeeded"] == jobs
-    assert retries == (counts["failed"],)
-    assert set(counts) == {"succeeded", "failed"}
 
 
 # The Python side
