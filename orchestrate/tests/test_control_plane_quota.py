@@ -404,6 +404,37 @@ def test_a_claim_that_cannot_see_others_is_refused(database: str) -> None:
 
 # Many at once
 
+
+def test_a_claim_waits_for_what_another_is_just_taking(
+    control_plane: ControlPlane,
+    connection: Connection,
+    database: str,
+    make_instance: MakeInstance,
+) -> None:
+    for number in range(4):
+        make_instance(f"one-{number}", spec={"quota": QUOTA})
+    control_plane.enqueue("one-0")
+    connection.execute("select connectors.ensure_log_partitions()")
+    later: list[ClaimedRun] = []
+
+    def claim_next() -> None:
+        with ControlPlane.connect(database) as plane:
+            later.append(claimed(plane))
+
+    with psycopg.connect(database) as other:
+        first = ControlPlane(other).claim(None, "early")
+        assert first is not None
+        control_plane.enqueue("one-1")
+        late = threading.Thread(target=claim_next)
+        late.start()
+        late.join(timeout=0.3)
+        assert later == []
+        other.commit()
+    late.join()
+
+    assert [share(run)["requests_per_second"] for run in (first, *later)] == [8, 4]
+
+
 WATCHED = """
     select coalesce(max(rate), 0), coalesce(max(places), 0), coalesce(max(requests), 0),
         (select count(*) from connectors.connector_runs as r
