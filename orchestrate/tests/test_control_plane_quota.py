@@ -406,15 +406,13 @@ def test_a_claim_that_cannot_see_others_is_refused(database: str) -> None:
 
 
 def test_a_claim_waits_for_what_another_is_just_taking(
-    control_plane: ControlPlane,
-    connection: Connection,
-    database: str,
-    make_instance: MakeInstance,
+    control_plane: ControlPlane, database: str, make_instance: MakeInstance
 ) -> None:
     for number in range(4):
         make_instance(f"one-{number}", spec={"quota": QUOTA})
+    # Creating the bucket and the day's partitions makes others wait by itself.
+    control_plane.complete(claimed(control_plane, "one-3"), stateless=True)
     control_plane.enqueue("one-0")
-    connection.execute("select connectors.ensure_log_partitions()")
     later: list[ClaimedRun] = []
 
     def claim_next() -> None:
