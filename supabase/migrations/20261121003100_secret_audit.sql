@@ -70,20 +70,21 @@ declare
     head connectors.secret_audit_head;
     moment timestamptz;
     actor text := connectors.caller();
+    name text := left(append_secret_audit.secret_name, 200); -- it may be what a stranger has asked for
 begin
     select h.* into strict head from connectors.secret_audit_head as h for update;
     moment := clock_timestamp();
     head.seq := head.seq + 1;
     head.hash := connectors.secret_audit_hash(head.hash, head.seq::text,
         to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
-        actor, append_secret_audit.action, append_secret_audit.secret_name,
+        actor, append_secret_audit.action, name,
         append_secret_audit.secret_id::text, append_secret_audit.run_id::text, append_secret_audit.detail);
     insert into connectors.secret_audit (seq, at, actor, action, secret_name, secret_id, run_id, detail, hash)
-    values (head.seq, moment, actor, append_secret_audit.action, append_secret_audit.secret_name,
-        append_secret_audit.secret_id, append_secret_audit.run_id, append_secret_audit.detail, head.hash);
+    values (head.seq, moment, actor, append_secret_audit.action, name, append_secret_audit.secret_id,
+        append_secret_audit.run_id, append_secret_audit.detail, head.hash);
     update connectors.secret_audit_head as h set seq = head.seq, hash = head.hash;
     -- A second trace that no rollback takes back.
-    raise log 'ipai secret %: % by % (run %): %', append_secret_audit.action, append_secret_audit.secret_name,
+    raise log 'ipai secret %: % by % (run %): %', append_secret_audit.action, name,
         actor, append_secret_audit.run_id, append_secret_audit.detail;
     return head.seq;
 end

@@ -290,6 +290,11 @@ begin
     delete from connectors.secret_grants as g where g.id in (
         select o.id from connectors.secret_grants as o
         where o.name = grant_secret.name and o.granted_at < clock_timestamp() - interval '90 days' limit 100);
+    delete from vault.secrets as v using connectors.secrets as s
+    where s.name = grant_secret.name and v.id = s.previous_id and s.previous_until <= clock_timestamp();
+    if found then
+        update connectors.secrets as s set previous_id = null, previous_until = null where s.name = grant_secret.name;
+    end if;
     insert into connectors.secret_grants as g (name, secret_id, run_id, actor)
     values (grant_secret.name, wanted, grant_secret.run_id, connectors.caller())
     returning g.id into new_id;

@@ -70,6 +70,7 @@ def test_both_values_are_handed_out_while_they_overlap(
     connection.execute("update connectors.secrets set previous_until = clock_timestamp()")
 
     assert "previous" not in worker.read(worker.ask()[0])
+    assert connection.execute("select count(*) from vault.secrets").fetchone() == (1,)
     store.rotate(NAME, "three", overlap="1h")
     assert connection.execute("select count(*) from vault.secrets").fetchone() == (2,)
     store.rotate(NAME, "four")

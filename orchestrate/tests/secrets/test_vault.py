@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from ipai_orchestrate.control_plane import ControlPlane
 from ipai_orchestrate.exceptions import (
@@ -18,7 +19,8 @@ from ipai_orchestrate.exceptions import (
     SecretError,
 )
 from ipai_orchestrate.migrations import migrate
-from ipai_orchestrate.secrets import RingFile, SecretStore
+from ipai_orchestrate.pipeline.database import Database
+from ipai_orchestrate.secrets import RingFile, SecretReader, SecretStore, verify
 from ipai_orchestrate.secrets.key_ring import FILE_NAME
 
 Connection = psycopg.Connection[Any]
@@ -240,6 +242,39 @@ def test_where_the_extension_exists_it_is_used_and_nothing_is_put_beside_it(
         assert not (tmp_path / FILE_NAME).exists()
         with pytest.raises(psycopg.Error, match="seals secrets itself"):
             connection.execute("select connectors.create_secret('a', sealed => '{}')")
+
+
+@CLIENT
+@pytest.mark.usefixtures("migrated_template")  # the roles exist
+def test_an_owner_without_special_rights_keeps_secrets_too(
+    server: Any, empty_database: str, ring: RingFile
+) -> None:
+    """Such an owner cannot read the server's files: its clients seal, under forced row security."""
+    server.execute(sql.SQL("create role keeper login"))
+    name = empty_database.split("@/")[1].split("?")[0]
+    server.execute(sql.SQL("alter database {} owner to keeper").format(sql.Identifier(name)))
+    dsn = empty_database.replace("postgres@", "keeper@")
+    try:
+        migrate(dsn)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            store = SecretStore(connection, ring)
+            assert not store.seals_itself()
+            store.create(NAME, "one")
+            connection.execute(
+                "select * from connectors.register_connector_definition('github', 'x', '{}')"
+            )
+            plane = ControlPlane(connection)
+            plane.ensure_instance("a", "ipai_connector_github", {"token": f"${{secret:{NAME}}}"})
+            run = plane.claim(plane.enqueue("a"), "worker")
+            assert run is not None
+            lease = {"run_id": run.id, "lease_token": run.lease_token}
+
+            reader = SecretReader(Database(dsn), "request", lease, lease, ring)
+            assert reader([NAME]) == {NAME: "one"}
+            assert verify(connection).rows == 3
+    finally:
+        server.drop(name)
+        server.execute(sql.SQL("drop role keeper"))
 
 
 @CLIENT
