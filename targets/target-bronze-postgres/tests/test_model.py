@@ -36,7 +36,7 @@ def landed(bronze: Any, stream: str, instance: str) -> list[tuple[str, bool]]:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(feeds(), st.lists(st.integers(1, 12), min_size=9, max_size=9))
 def test_any_sequence_lands_as_the_model_says(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records that are not what their SCHEMA says: landed and told of, buried, or the end of the run."""
+"""Records that are not what their SCHEMA says: landed and told of, buried, or the run ends."""
 
 import sys
 from collections.abc import Callable
