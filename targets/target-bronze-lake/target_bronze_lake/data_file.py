@@ -12,7 +12,8 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from target_bronze_lake.row_format import TableShape
 
-_COMPRESSION_LEVEL: Final = 3
+_COMPRESSION_LEVEL: Final = 1
+"""Level 3 takes a third more time and saves two hundredths of the space."""
 _LONGEST_BOUND: Final = 64
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_DAY: Final = date(1970, 1, 1)

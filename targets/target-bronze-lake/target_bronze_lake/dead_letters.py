@@ -17,6 +17,7 @@ from target_bronze_lake.row_format import (
     DEAD_LETTERS,
     TIME,
     integers,
+    plain_values,
     repeated,
     strings,
 )
@@ -57,13 +58,13 @@ class DeadLetterTable:
 
     def _waiting(self) -> set[bytes]:
         """Ids of the letters that nobody has replayed yet."""
-        return {
-            letter["id"].encode()
-            for file in self.table.log.files()
-            for batch in self.table.read(file, ["id", "replayed_at"])
-            for letter in batch.to_pylist()
-            if letter["replayed_at"] is None
-        }
+        found: set[bytes] = set()
+        for file in self.table.log.files():
+            for batch in self.table.read(file, ["id", "replayed_at"]):
+                ids, replayed = (plain_values(column) for column in batch.columns)
+                pairs = zip(ids, replayed, strict=True)
+                found.update(key.encode() for key, moment in pairs if moment is None)
+        return found
 
     def _write(self, flush: LetterFlush) -> list[DataFile]:
         letters = {self._id(letter): letter for letter in flush.letters}

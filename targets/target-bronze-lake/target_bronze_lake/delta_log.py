@@ -12,7 +12,7 @@ from deltalake.schema import PrimitiveType
 from deltalake.transaction import AddAction
 
 from target_bronze_lake.data_file import Bounds, DataFile, statistics
-from target_bronze_lake.row_format import TableShape
+from target_bronze_lake.row_format import TableShape, plain_values
 from target_bronze_lake.storage import Storage, sync_file
 from target_bronze_lake.table_log import FLUSH_NOTE, Commit, CommitConflictError
 
@@ -61,9 +61,13 @@ class DeltaLog:
     def files(self) -> list[DataFile]:
         """The files that make up the table."""
         actions = pa.RecordBatchReader.from_stream(self.table.get_add_actions(flatten=True))
-        return [
-            _data_file(self._shape, action) for batch in actions for action in batch.to_pylist()
-        ]
+        found: list[DataFile] = []
+        for batch in actions:
+            columns = [plain_values(column) for column in batch.columns]
+            for values in zip(*columns, strict=True):
+                action = dict(zip(batch.schema.names, values, strict=True))
+                found.append(_data_file(self._shape, action))
+        return found
 
     def commit(self, commit: Commit) -> None:
         """Make a commit visible; raises CommitConflictError when it must be thought over."""
@@ -142,9 +146,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 
 def _data_file(shape: TableShape, action: dict[str, Any]) -> DataFile:
     bounds = {
-        name.removeprefix("min."): Bounds(
-            _comparable(low), _comparable(action[f"max.{name.removeprefix('min.')}"])
-        )
+        name.removeprefix("min."): Bounds(low, action[f"max.{name.removeprefix('min.')}"])
         for name, low in action.items()
         if name.startswith("min.") and low is not None
     }
@@ -157,7 +159,3 @@ def _data_file(shape: TableShape, action: dict[str, Any]) -> DataFile:
     return DataFile(
         action["path"], day, action["size_bytes"], action["num_records"] or 0, bounds, nulls
     )
-
-
-def _comparable(value: Any) -> Any:
-    return int(value.timestamp() * 1_000_000) if hasattr(value, "timestamp") else value

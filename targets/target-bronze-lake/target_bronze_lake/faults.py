@@ -8,14 +8,13 @@ import errno
 import re
 from typing import Final
 
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import DeltaError, DeltaProtocolError, SchemaMismatchError
 from obstore.exceptions import BaseError
 
 from ipai_kit.exceptions import (
     ConfigurationError,
     ConnectorError,
     CredentialsError,
-    InternalError,
     TryAgainLaterError,
 )
 from target_bronze_lake.table_log import CommitConflictError
@@ -25,7 +24,7 @@ STORE_ERRORS: Final = (OSError, DeltaError, BaseError, CommitConflictError)
 
 _REFUSED: Final = re.compile(
     r"AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken|InvalidToken"
-    r"|\b40[13]\b|Forbidden|Unauthorized|Permission ?denied|NoCredentials|UnauthenticatedError",
+    r"|status: 40[13]\b|40[13] (Forbidden|Unauthorized)|Permission ?denied|NoCredentials",
     re.IGNORECASE,
 )
 _MISPLACED: Final = re.compile(
@@ -35,6 +34,10 @@ _MISPLACED: Final = re.compile(
     re.IGNORECASE,
 )
 _FULL: Final = re.compile(r"No space left|Disk quota exceeded|os error (28|122)", re.IGNORECASE)
+_ORNAMENTS: Final = re.compile(r"\x1b\[[0-9;]*m|↳")
+_S3_CODE: Final = re.compile(r"<Code>(\w+)</Code>(?:\s*<Message>([^<]*)</Message>)?")
+_OF_TABLE: Final = (DeltaProtocolError, SchemaMismatchError)
+_RUN_AGAIN: Final = "Run again; what was committed is safe."
 _LONGEST: Final = 300
 _FULL_NUMBERS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -48,38 +51,36 @@ def may_pass(error: Exception) -> bool:
 
 def explain(error: Exception) -> ConnectorError:
     """The error for the reader of the log, by what they can do about it."""
-    text = brief(error)
+    whole, text = str(error), brief(error)
     if isinstance(error, CommitConflictError):
         message = "Others committed to the same table again and again."
-        return TryAgainLaterError(message, next_step="Run again; what was committed is safe.")
+        return TryAgainLaterError(message, next_step=_RUN_AGAIN)
     if _is_full(error):
         message = f"The lake has no space left: {text}."
         return TryAgainLaterError(message, next_step="Free space; what was committed is safe.")
-    if _MISPLACED.search(text):
+    if _MISPLACED.search(whole):
         message = f"The lake was not found: {text}."
-        return ConfigurationError(
-            message, next_step="Check 'lake_url', 'endpoint_url' and 'region'."
-        )
-    if isinstance(error, PermissionError) or _REFUSED.search(text):
+        step = "Check 'lake_url', 'endpoint_url' and 'region'."
+        return ConfigurationError(message, next_step=step)
+    if isinstance(error, PermissionError) or _REFUSED.search(whole):
         message = f"The store refuses access: {text}."
         step = "Check the keys, and that they may list, read, write and delete in 'lake_url'."
         return CredentialsError(message, next_step=step)
-    if isinstance(error, DeltaError) and not isinstance(error, OSError) and _is_protocol(text):
-        return InternalError(f"The table cannot be written: {text}.", next_step="Report it.")
-    message = f"The store failed: {text}."
-    return TryAgainLaterError(message, next_step="Run again; what was committed is safe.")
+    if isinstance(error, _OF_TABLE):
+        message = f"The table is not one that this target writes: {text}."
+        return ConfigurationError(message, next_step="Choose another 'lake_url' or 'source'.")
+    return TryAgainLaterError(f"The store failed: {text}.", next_step=_RUN_AGAIN)
 
 
 def brief(error: Exception) -> str:
-    """The first line of an error's text, of a bearable length."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    text = lines[0].rstrip(".")
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    """What the store answered, in one line: the innermost cause of the libraries' long texts."""
+    text = _ORNAMENTS.sub(" ", str(error).partition("Debug source")[0])
+    if code := _S3_CODE.search(text):
+        return f"{code[1]}, {code[2].rstrip('.')}" if code[2] else code[1]
+    line = " ".join(text.split()).rpartition(" - ")[2].rstrip(".")
+    shown = line or type(error).__name__
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 
 def _is_full(error: Exception) -> bool:
     return getattr(error, "errno", None) in _FULL_NUMBERS or bool(_FULL.search(str(error)))
-
-
-def _is_protocol(text: str) -> bool:
-    return bool(re.search(r"protocol|feature|schema", text, re.IGNORECASE))

@@ -15,7 +15,7 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 
 from ipai_kit.landing.batch import StreamBatch
 from target_bronze_lake.lake_table import LakeTable
-from target_bronze_lake.row_format import LakeRows, landing_micros, strings
+from target_bronze_lake.row_format import LakeRows, landing_micros, plain_values, strings
 
 _COLUMNS: Final = [
     *("instance_id", "record_key", "cursor", "emitted_at"),
@@ -119,10 +119,10 @@ def _retired(rows: pa.Table, version: int, delivered: set[bytes]) -> Iterator[To
     newest = left.filter(is_last)
     alive = newest.filter(pc.is_null(newest["deleted_at"]))
     for batch in alive.to_batches():
-        emitted = batch.column("emitted_at").cast(pa.int64()).to_pylist()
-        cursors = batch.column("cursor").to_pylist()
-        for index, key in enumerate(batch.column("record_key").to_pylist()):
-            yield Tombstone(key.encode(), emitted[index], cursors[index])
+        names = ("record_key", "emitted_at", "cursor")
+        for values in zip(*(plain_values(batch.column(name)) for name in names), strict=True):
+            key, emitted, cursor = values
+            yield Tombstone(key.encode(), emitted, cursor)
 
 
 def tombstone_rows(tombstones: list[Tombstone], now: int, first: int) -> LakeRows:

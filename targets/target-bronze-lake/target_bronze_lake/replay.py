@@ -15,7 +15,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 
 from target_bronze_lake.data_file import DataFile
 from target_bronze_lake.lake_table import LakeTable
-from target_bronze_lake.row_format import LakeRows, integers
+from target_bronze_lake.row_format import LakeRows, integers, plain_values
 
 WINDOW_ROWS: Final = 150_000
 """Three full flushes: the one in doubt, the one whose STATE may not be stored, and one more."""
@@ -24,6 +24,7 @@ _COLUMNS: Final = [
     *("instance_id", "record_key", "cursor", "emitted_at"),
     *("loaded_at", "deleted_at", "generation", "position"),
 ]
+_TAKEN: Final = (*_COLUMNS[:-2], "at")
 _CHANGED: Final = -1
 _NEVER: Final = -(1 << 62)
 
@@ -116,16 +117,16 @@ class ReplayWindow:
             self._take(batch, latest_outside)
 
     def _take(self, batch: pa.RecordBatch, latest_outside: tuple[int, int]) -> None:
-        names = ("instance_id", "record_key", "cursor", "deleted_at", "at")
-        owners, keys, cursors, deleted, places = (batch.column(name).to_pylist() for name in names)
-        emitted = batch.column("emitted_at").cast(pa.int64()).to_pylist()
-        loaded = batch.column("loaded_at").cast(pa.int64()).to_pylist()
+        owners, keys, cursors, emitted, loaded, deleted, places = (
+            plain_values(batch.column(name)) for name in _TAKEN
+        )
         for index, owner in enumerate(owners):
             if owner != self.instance_id:
                 continue
-            is_safe = (emitted[index], loaded[index]) > latest_outside and not deleted[index]
+            is_last = (emitted[index], loaded[index]) > latest_outside
             place = hash((keys[index].encode(), cursors[index]))
-            self._newest[place] = places[index] if is_safe else _CHANGED
+            may_repeat = is_last and deleted[index] is None
+            self._newest[place] = places[index] if may_repeat else _CHANGED
 
     def _forget(self) -> None:
         self._newest, self._records, self._generations = {}, {}, None

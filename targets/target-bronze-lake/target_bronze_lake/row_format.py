@@ -9,10 +9,12 @@ installed, which takes longer than loading 100,000 rows.
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, Final
 
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 
 from ipai_kit.bronze import Row
 
@@ -104,6 +106,11 @@ class LakeRows:
     generations: Sequence[int | None] | None = None
     deleted_at: int | None = None
 
+    @cached_property
+    def columns(self) -> tuple[Sequence[Any], ...]:
+        """Keys, records, times of reading and cursors."""
+        return tuple(zip(*self.rows, strict=True))[:4]
+
     def take(self, indexes: Sequence[int]) -> "LakeRows":
         """Some of the rows, which keep their positions."""
         if len(indexes) == len(self.rows):
@@ -119,7 +126,7 @@ class LakeRows:
         """The rows of each day (of UTC, counted from 1970)."""
         if not self.rows:
             return
-        moments = [row[2] for row in self.rows]
+        moments = self.columns[2]
         if _day(min(moments)) == _day(max(moments)):
             yield _day(moments[0]), self
             return
@@ -131,20 +138,22 @@ class LakeRows:
 
     def chunks(self) -> Iterator["LakeRows"]:
         """Parts of the size of a row group."""
+        if not self.rows:
+            return
+        records = self.columns[1]
+        sizes = [0] * len(records) if None in records else list(map(len, records))
+        if len(sizes) <= _CHUNK_ROWS and sum(sizes) <= _CHUNK_BYTES:
+            yield self
+            return
         ends, size = [0], 0
-        for index, row in enumerate(self.rows):
-            size += len(row[1] or b"")
+        for index, length in enumerate(sizes):
+            size += length
             if size > _CHUNK_BYTES or index - ends[-1] >= _CHUNK_ROWS:
                 ends.append(index)
-                size = len(row[1] or b"")
+                size = length
         for start, end in zip(ends, [*ends[1:], len(self.rows)], strict=True):
             if start < end:
                 yield self.take(range(start, end))
-
-
-def unix_micros(emitted: int) -> int:
-    """Microseconds since 1970 of what the landing counts since 2000."""
-    return emitted + _SINCE_1970
 
 
 def landing_micros(moment: int) -> int:
@@ -154,20 +163,22 @@ def landing_micros(moment: int) -> int:
 
 def record_batch(rows: LakeRows, origin: Origin) -> pa.RecordBatch:
     """Rows as they are written to a file; raises `pyarrow.ArrowInvalid` unless all is UTF-8."""
-    keys, records, emitted, cursors, *_ = zip(*rows.rows, strict=True)
-    count = len(keys)
+    keys, records, emitted, cursors = rows.columns
+    count, shift = len(keys), integers([_SINCE_1970], pa.int64())[0]
     columns = {
         "instance_id": repeated(origin.instance_id, count),
         "record_key": strings(keys),
         "record": strings(records),
-        "emitted_at": integers([unix_micros(moment) for moment in emitted], TIME),
+        "emitted_at": pc.add(integers(emitted, pa.int64()), shift).cast(TIME),
         "source": repeated(origin.source, count),
         "stream": repeated(origin.stream, count),
-        "cursor": strings([cursor and cursor.encode() for cursor in cursors]),
+        "cursor": texts(cursors),
         "run_id": repeated(origin.run_id, count),
-        "loaded_at": integers([origin.loaded_at] * count, TIME),
-        "deleted_at": integers([rows.deleted_at] * count, TIME),
-        "generation": integers(rows.generations or [None] * count, pa.int64()),
+        "loaded_at": _constant(origin.loaded_at, count),
+        "deleted_at": _constant(rows.deleted_at, count),
+        "generation": integers(rows.generations, pa.int64())
+        if rows.generations
+        else pa.nulls(count, pa.int64()),
         "position": integers(rows.positions, pa.int32()),
     }
     columns["record"].validate(full=True)
@@ -184,7 +195,7 @@ def is_storable(record: bytes) -> bool:
 
 
 def _day(emitted: int) -> int:
-    return unix_micros(emitted) // DAY_MICROS
+    return (emitted + _SINCE_1970) // DAY_MICROS
 
 
 def strings(values: Sequence[bytes | None], kind: pa.DataType = _TEXT) -> pa.Array:
@@ -196,6 +207,17 @@ def strings(values: Sequence[bytes | None], kind: pa.DataType = _TEXT) -> pa.Arr
     offsets = array("i", accumulate(map(len, texts), initial=0))
     buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))]
     return pa.Array.from_buffers(kind, len(values), buffers)
+
+
+def texts(values: Sequence[str | None]) -> pa.Array:
+    """Texts as a column; most are plain ASCII, whose bytes are counted as characters are."""
+    known: Any = values
+    joined = "" if None in values else "".join(known)
+    if joined and joined.isascii():
+        offsets = array("i", accumulate(map(len, known), initial=0))
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(joined.encode())]
+        return pa.Array.from_buffers(_TEXT, len(values), buffers)
+    return strings([value if value is None else value.encode() for value in values])
 
 
 def integers(values: Sequence[int | None], kind: pa.DataType) -> pa.Array:
@@ -210,9 +232,16 @@ def integers(values: Sequence[int | None], kind: pa.DataType) -> pa.Array:
 
 def _validity(values: Sequence[Any]) -> pa.Buffer:
     """A bitmap of what is not None."""
-    marks = bytes(value is not None for value in values)
+    marks = bytes([value is not None for value in values])
     flags = pa.Array.from_buffers(pa.uint8(), len(marks), [None, pa.py_buffer(marks)])
     return flags.cast(pa.bool_()).buffers()[1]
+
+
+def _constant(moment: int | None, count: int) -> pa.Array:
+    if moment is None:
+        return pa.nulls(count, TIME)
+    data = pa.py_buffer(array("q", [moment]) * count)
+    return pa.Array.from_buffers(TIME, count, [None, data])
 
 
 def repeated(value: str | None, count: int) -> pa.DictionaryArray:
@@ -221,3 +250,11 @@ def repeated(value: str | None, count: int) -> pa.DictionaryArray:
         return pa.nulls(count, _NAME)
     zeros = pa.Array.from_buffers(pa.int32(), count, [None, pa.py_buffer(bytes(4 * count))])
     return pa.DictionaryArray.from_arrays(zeros, strings([value.encode()]))
+
+
+def plain_values(column: pa.Array) -> list[Any]:
+    """A column as Python values, times in microseconds: converting those would import pandas."""
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
+    values: list[Any] = column.to_pylist()
+    return values

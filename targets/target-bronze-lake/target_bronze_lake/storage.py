@@ -2,6 +2,7 @@
 """Where the lake lies: a folder, or a prefix of an S3-compatible bucket."""
 
 import contextlib
+import io
 import os
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -33,7 +34,10 @@ class Storage:
     def write(self, path: str, data: Any) -> None:
         """Store an object whole or not at all, durably."""
         if self.folder is None:
-            obstore.put(self.store, path, memoryview(data), chunk_size=_PART_BYTES)
+            is_large = len(data) > 2 * _PART_BYTES
+            obstore.put(
+                self.store, path, bytes(data), use_multipart=is_large, chunk_size=_PART_BYTES
+            )
             return
         target = self.folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +82,36 @@ class Storage:
         """An object to read parts of, as Parquet readers do."""
         if self.folder is not None:
             return (self.folder / path).open("rb")
-        return obstore.open_reader(self.store, path)
+        return RemoteFile(obstore.open_reader(self.store, path))
+
+
+class RemoteFile(io.RawIOBase):
+    """An object as a file of Python's, read in ranges."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """It can be read from anywhere."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer as far as the object reaches."""
+        data = self._reader.read(len(buffer))
+        buffer[: len(data)] = memoryview(data).cast("B")
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go on reading elsewhere."""
+        return int(self._reader.seek(offset, whence))
+
+    def tell(self) -> int:
+        """Where reading goes on."""
+        return int(self._reader.tell())
 
 
 def open_storage(settings: Settings) -> Storage:
