@@ -80,7 +80,9 @@ def source_messages(
     versioned = draw(st.sampled_from(["ab", "abc", "a", ""])) if with_versions else ""
     kinds = ["RECORD"] * 8 + ["STATE"] * 2 + ["SCHEMA"] + ["ACTIVATE_VERSION"] * 2 * bool(versioned)
     messages: list[Message] = []
-    for position, kind in enumerate(draw(st.lists(st.sampled_from(kinds), min_size=8, max_size=30))):
+    for position, kind in enumerate(
+        draw(st.lists(st.sampled_from(kinds), min_size=8, max_size=30))
+    ):
         stream = draw(st.sampled_from("aaabc"))
         version = {"version": epoch + 1} if stream in versioned else {}
         if kind == "STATE":
