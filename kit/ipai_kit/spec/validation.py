@@ -8,7 +8,7 @@ import difflib
 import functools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib import resources
@@ -85,8 +85,18 @@ def _schema() -> dict[str, Any]:
     return schema
 
 
+def schema_problems(source: YamlSource, schema: Mapping[str, Any]) -> list[SpecProblem]:
+    """What a JSON Schema finds wrong in any document, told in the words of its `x-hint`s."""
+    told = [] if source.value is None else _told(source, _failures(source.value, _strict(schema)))
+    return [*source.problems, *told]
+
+
 @functools.cache
 def _validator() -> Any:
+    return _strict(_schema())
+
+
+def _strict(schema: Mapping[str, Any]) -> Any:
     import jsonschema  # a fifth of a second that commands without a spec need not wait
 
     def whole_pattern(
@@ -98,7 +108,7 @@ def _validator() -> Any:
 
     extend: Any = jsonschema.validators.extend
     strict = extend(jsonschema.Draft202012Validator, {"pattern": whole_pattern})
-    return strict(_schema(), format_checker=jsonschema.FormatChecker(["date"]))
+    return strict(schema, format_checker=jsonschema.FormatChecker(["date"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +129,9 @@ class _Failure:
         return str(self.schema.get("x-hint", ""))
 
 
-def _failures(value: Any) -> Iterator[_Failure]:
-    for error in _validator().iter_errors(value):
-        yield _Failure(
+def _failures(value: Any, validator: Any) -> list[_Failure]:
+    return [
+        _Failure(
             error.validator,
             error.validator_value,
             error.instance,
@@ -130,21 +140,27 @@ def _failures(value: Any) -> Iterator[_Failure]:
             "propertyNames" in error.schema_path,
             error.message.split("'")[1] if error.validator == "required" else "",
         )
+        for error in validator.iter_errors(value)
+    ]
 
 
 def _problems(source: YamlSource, today: date | None) -> Iterator[SpecProblem]:
     yield from source.problems
     if source.value is None:
         return
-    broken = {found.pointer for found in source.problems}
-    failures = list(_failures(source.value))
+    failures = _failures(source.value, _validator())
     wrong = {failure.pointer for failure in failures}
-    for failure in failures:
-        if failure.pointer not in broken and not _is_misspelt(failure):
-            yield from _explained(failure, source)
+    yield from _told(source, failures)
     for found in broken_rules(source.value, wrong, today):
         place = source.place(found.pointer, of_key=found.of_key)
         yield SpecProblem(*place, found.pointer, found.message, found.severity)
+
+
+def _told(source: YamlSource, failures: Sequence[_Failure]) -> Iterator[SpecProblem]:
+    broken = {found.pointer for found in source.problems}
+    for failure in failures:
+        if failure.pointer not in broken and not _is_misspelt(failure):
+            yield from _explained(failure, source)
 
 
 def _explained(failure: _Failure, source: YamlSource) -> Iterator[SpecProblem]:
