@@ -223,7 +223,8 @@ def test_a_literal_secret_is_refused_by_name_without_repeating_it(spec, config):
     "config",
     [
         {"auth_token": "${DEMO_TOKEN}", "repositories": ["a/b"]},
-        {"tokens": ["${A}", "${B}"]},
+        {"auth_token": "${secret:github-acme/token}"},
+        {"tokens": ["${A}", "${secret:b}"]},
         {"nested": {"password": "${A}", "page": 3}},
         {},
     ],
@@ -269,6 +270,31 @@ def test_references_are_resolved_when_a_run_starts(spec, config, environment, ex
 )
 def test_a_run_asks_for_no_more_than_its_share(config, quota, expected):
     assert expected == within_quota(config, quota)
+
+
+def test_secrets_of_the_vault_are_asked_for_once_and_together(spec):
+    asked = []
+
+    def secrets(names):
+        asked.append(names)
+        return {name: f"value of {name}" for name in names}
+
+    config = {
+        "auth_token": "${secret:a/b}",
+        "tokens": ["${secret:c}", "${secret:a/b}", "${T}", "${secret:}", "x ${secret:d}"],
+    }
+    resolved = resolve(spec, config, {"T": "t"}, secrets)
+
+    assert [["a/b", "c"]] == asked
+    assert {
+        "auth_token": "value of a/b",
+        "tokens": ["value of c", "value of a/b", "t", "${secret:}", "x ${secret:d}"],
+    } == resolved
+
+
+def test_where_there_is_no_vault_a_reference_to_it_is_refused(spec):
+    with pytest.raises(ConfigurationError, match="'a/b' of the vault cannot be read here"):
+        resolve(spec, {"auth_token": "${secret:a/b}"}, {})
 
 
 def test_a_reference_to_nothing_is_named(spec):

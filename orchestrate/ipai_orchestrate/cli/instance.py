@@ -39,7 +39,8 @@ def instance_command() -> None:
       ipai instance add github-acme --connector github \
         --set repositories=acme/api,acme/web --set auth_token='${GITHUB_TOKEN}'
 
-    Secrets are never stored: give a reference to an environment variable, as auth_token above.
+    Settings never hold a secret: give a reference to an environment variable, as auth_token above,
+    or to a secret of the vault: '${secret:NAME}', see `ipai secret --help`.
     """
 
 

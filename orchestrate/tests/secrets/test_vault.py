@@ -244,37 +244,55 @@ def test_where_the_extension_exists_it_is_used_and_nothing_is_put_beside_it(
             connection.execute("select connectors.create_secret('a', sealed => '{}')")
 
 
-@CLIENT
-@pytest.mark.usefixtures("migrated_template")  # the roles exist
-def test_an_owner_without_special_rights_keeps_secrets_too(
-    server: Any, empty_database: str, ring: RingFile
-) -> None:
-    """Such an owner cannot read the server's files: its clients seal, under forced row security."""
+@pytest.fixture
+def keeper(server: Any, empty_database: str, migrated_template: str) -> Iterator[str]:
+    """The address of a database for its owner, who is nobody special; the roles exist."""
     server.execute(sql.SQL("create role keeper login"))
     name = empty_database.split("@/")[1].split("?")[0]
     server.execute(sql.SQL("alter database {} owner to keeper").format(sql.Identifier(name)))
     dsn = empty_database.replace("postgres@", "keeper@")
-    try:
-        migrate(dsn)
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            store = SecretStore(connection, ring)
-            assert not store.seals_itself()
-            store.create(NAME, "one")
-            connection.execute(
-                "select * from connectors.register_connector_definition('github', 'x', '{}')"
-            )
-            plane = ControlPlane(connection)
-            plane.ensure_instance("a", "ipai_connector_github", {"token": f"${{secret:{NAME}}}"})
-            run = plane.claim(plane.enqueue("a"), "worker")
-            assert run is not None
-            lease = {"run_id": run.id, "lease_token": run.lease_token}
+    migrate(dsn)
+    yield dsn
+    server.drop(name)
+    server.execute(sql.SQL("drop role keeper"))
 
-            reader = SecretReader(Database(dsn), "request", lease, lease, ring)
-            assert reader([NAME]) == {NAME: "one"}
-            assert verify(connection).rows == 3
-    finally:
-        server.drop(name)
-        server.execute(sql.SQL("drop role keeper"))
+
+@CLIENT
+def test_an_owner_without_special_rights_keeps_secrets_too(keeper: str, ring: RingFile) -> None:
+    """Such an owner cannot read the server's files: its clients seal, under forced row security."""
+    with psycopg.connect(keeper, autocommit=True) as connection:
+        store = SecretStore(connection, ring)
+        assert not store.seals_itself()
+        store.create(NAME, "one")
+        connection.execute(
+            "select * from connectors.register_connector_definition('github', 'x', '{}')"
+        )
+        plane = ControlPlane(connection)
+        plane.ensure_instance("a", "ipai_connector_github", {"token": f"${{secret:{NAME}}}"})
+        run = plane.claim(plane.enqueue("a"), "worker")
+        assert run is not None
+        lease = {"run_id": run.id, "lease_token": run.lease_token}
+
+        reader = SecretReader(Database(keeper), "request", lease, lease, ring)
+        assert reader([NAME]) == {NAME: "one"}
+        assert verify(connection).rows == 3
+
+
+@SERVER
+def test_an_owner_that_may_read_the_key_file_seals_with_it(
+    keeper: str, empty_database: str, ring: RingFile
+) -> None:
+    with psycopg.connect(keeper, autocommit=True) as connection:
+        store = SecretStore(connection, ring)
+        assert not store.seals_itself()
+        with psycopg.connect(empty_database, autocommit=True) as administrator:
+            administrator.execute(
+                "grant pg_read_server_files to keeper;"
+                "grant execute on function pg_read_file(text, bigint, bigint, boolean) to keeper"
+            )
+        store.create(NAME, VALUE)
+        rows = connection.execute("select decrypted_secret from vault.decrypted_secrets")
+        assert rows.fetchall() == [(VALUE,)]
 
 
 @CLIENT
