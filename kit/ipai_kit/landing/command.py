@@ -102,7 +102,7 @@ def report(events: EventLog, error: ConnectorError) -> int:
 
 def _land_files(program: TargetProgram, call: PlainCall) -> int:
     try:
-        config = _read_config(call.config_files)
+        config = read_config(call.config_files)
         if call.input_file is None:
             return land(program, config, sys.stdin)
         try:
@@ -115,7 +115,7 @@ def _land_files(program: TargetProgram, call: PlainCall) -> int:
         return report(EventLog(program.name), error)
 
 
-def _read_config(paths: Sequence[str]) -> dict[str, Any]:
+def read_config(paths: Sequence[str]) -> dict[str, Any]:
     """Merge configuration files; a later one wins."""
     config: dict[str, Any] = {}
     for path in paths:
