@@ -3,6 +3,7 @@
 
 OrchestrateError                  70  our bug, unless a subclass says otherwise
 ├── ConfigurationError            78  change a setting and try again
+│   ├── DeclarationError          78  reviewed files have mistakes; carries their places
 │   └── SecretError               78  a secret is not there, not due, or does not open
 ├── DatabaseUnavailableError      75  the database cannot be reached or started now
 ├── MigrationError                78  the schema and this version of the program do not fit
@@ -15,7 +16,10 @@ OrchestrateError                  70  our bug, unless a subclass says otherwise
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+from ipai_kit.spec import SpecProblem
 
 
 class OrchestrateError(Exception):
@@ -28,6 +32,15 @@ class ConfigurationError(OrchestrateError):
     """A setting does not fit; the text names it and what to write instead."""
 
     exit_code: ClassVar[int] = 78
+
+
+class DeclarationError(ConfigurationError):
+    """Reviewed files cannot be applied: `problems` says where and why."""
+
+    def __init__(self, problems: Sequence[SpecProblem]) -> None:
+        self.problems = list(problems)
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"Nothing was applied: {len(self.problems)} problem(s):\n{lines}")
 
 
 class SecretError(ConfigurationError):

@@ -102,7 +102,7 @@ def _refuse_unknown(
     """Ask the tap itself only when the spec does not know a setting: starting it takes a second."""
     if config.keys() <= spec.settings.keys():
         return
-    known = spec.settings.keys() | _settings_of(connector)
+    known = spec.settings.keys() | further_settings(connector)
     for name in config:
         if name not in known:
             close = get_close_matches(name, known, 1)
@@ -111,7 +111,8 @@ def _refuse_unknown(
             raise ConfigurationError(message)
 
 
-def _settings_of(connector: InstalledConnector) -> set[str]:
+def further_settings(connector: InstalledConnector) -> set[str]:
+    """The settings a tap has beyond its spec, as it tells itself."""
     answer = subprocess.run(
         [executable(connector.command), "--about", "--format=json"],
         capture_output=True,
