@@ -17,9 +17,10 @@ OrchestrateError                  70  our bug, unless a subclass says otherwise
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from ipai_kit.spec import SpecProblem
+if TYPE_CHECKING:
+    from ipai_kit.spec import SpecProblem
 
 
 class OrchestrateError(Exception):
