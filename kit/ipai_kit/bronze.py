@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, InvalidOperation
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, Final
@@ -56,6 +56,8 @@ _NUL_ESCAPE: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 UTC_SECONDS_MARKS: Final = "--T::Z"
 UTC_SECONDS_LENGTH: Final = len("2024-01-31T00:00:00Z")
 PLAIN_KEYS: Final = frozenset((int, str))
+
+_ESCAPED_NAME: Final = re.compile(r'["\\\x00-\x1f]')
 
 new_record_hash: Final = hashlib.blake2b(digest_size=8).copy
 """A copy of an empty hash costs a quarter less than a new one."""
@@ -122,6 +124,11 @@ def plan_stream(
     )
 
 
+def is_decodable_name(name: str) -> bool:
+    """Whether a member of this name can be picked out of a record."""
+    return _ESCAPED_NAME.search(name) is None
+
+
 def record_hash(record: bytes) -> bytes:
     """Eight bytes that identify the delivered bytes; a bigint in network order."""
     digest = new_record_hash()
@@ -167,7 +174,7 @@ def content_key(record: bytes) -> bytes:
     """Key of a record without keys: the hash of its members in canonical order."""
     try:
         content = _encode(_decode_exactly(record))
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+    except UNPICKABLE as error:
         raise _not_json(record, error) from error
     if not content.startswith(b"{"):
         raise RecordRejectedError(RejectionReason.NOT_AN_OBJECT, _NOT_AN_OBJECT)
@@ -212,6 +219,7 @@ def sortable_cursor(value: Any) -> str:
 
 
 _NOT_AN_OBJECT = "The record is not a JSON object."
+_OUT_OF_RANGE = "out of range"
 
 
 class Picker:
@@ -335,7 +343,14 @@ def _extract_content(plan: StreamPlan) -> Extract:
     return extract
 
 
-UNPICKABLE = (msgspec.DecodeError, AttributeError, RecursionError, UnicodeDecodeError)
+UNPICKABLE = (
+    msgspec.DecodeError,
+    AttributeError,
+    RecursionError,
+    UnicodeDecodeError,
+    InvalidOperation,
+)
+"""What taking a record apart may raise; the last for a number that no Decimal can hold."""
 
 
 def _keys_alone(record: bytes, error: Exception, strict: Picker) -> bytes:
@@ -350,7 +365,8 @@ def _keys_alone(record: bytes, error: Exception, strict: Picker) -> bytes:
 def _rejection(record: bytes, error: Exception, strict: Picker) -> RecordRejectedError:
     if not bytes(record).lstrip().startswith(b"{"):
         return RecordRejectedError(RejectionReason.NOT_AN_OBJECT, _NOT_AN_OBJECT)
-    if isinstance(error, msgspec.ValidationError | AttributeError):
+    is_too_big = isinstance(error, msgspec.ValidationError) and _OUT_OF_RANGE in str(error)
+    if isinstance(error, msgspec.ValidationError | AttributeError) and not is_too_big:
         wanted = ", ".join(repr(name) for name in strict.names)
         error_text = f"The record lacks a key property of {wanted}."
         return RecordRejectedError(RejectionReason.MISSING_KEY, error_text)
@@ -363,6 +379,9 @@ def _not_json(record: bytes, error: Exception) -> RecordRejectedError:
     except UnicodeDecodeError:
         text = "The record is not valid UTF-8."
         return RecordRejectedError(RejectionReason.INVALID_ENCODING, text)
+    if isinstance(error, InvalidOperation) or _OUT_OF_RANGE in str(error):
+        text = "A number of the key is beyond what can be read."
+        return RecordRejectedError(RejectionReason.NUMBER_OUT_OF_RANGE, text)
     return RecordRejectedError(RejectionReason.INVALID_JSON, str(error))
 
 

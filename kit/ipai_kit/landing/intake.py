@@ -19,6 +19,7 @@ from ipai_kit.bronze import (
     StreamPlan,
     emitted_micros,
     holds_nul,
+    is_decodable_name,
     is_superseded,
     new_record_hash,
     parse_emitted,
@@ -229,12 +230,13 @@ class Intake:
         if not message.value:
             text = f"Line {line} of the input is a STATE without a value."
             raise InputError(text, next_step="Look at the tap.")
-        self._batch.state = bytes(message.value)
+        self._batch.state = _text(message.value, "STATE", message.stream, line)
         for progress in self._streams.values():
             progress.generation.state_passed()
 
     def _take_schema(self, message: Message, line: int) -> None:
-        schema = msgspec.json.decode(message.schema) if message.schema else None
+        given = _text(message.schema, "SCHEMA", message.stream, line)
+        schema = msgspec.json.decode(given) if given else None
         is_usable = isinstance(schema, dict) and isinstance(schema.get("properties"), dict)
         if not message.stream or schema is None or not is_usable:
             text = f"Line {line} of the input is a SCHEMA without a stream or without properties."
@@ -247,7 +249,12 @@ class Intake:
             source=self.settings.source,
             domain=self.settings.domain,
         )
-        self._adopt(plan, bytes(message.schema), schema)
+        for name in (*plan.key_properties, plan.cursor_property or ""):
+            if not is_decodable_name(name):
+                text = f"Line {line} of the input has a SCHEMA with the key or cursor {name!r}."
+                step = "Its name may hold no quote, backslash or control character."
+                raise InputError(text, stream=message.stream, next_step=step)
+        self._adopt(plan, given, schema)
 
     def _adopt(self, plan: StreamPlan, given: bytes, schema: dict[str, Any]) -> None:
         """Start a stream, or go on with it under a new plan after what came under the old one."""
@@ -404,6 +411,16 @@ class Intake:
                 self._warned.add("time_extracted")
                 self._events.emit("unreadable_time_extracted", level="warning")
             return self._read_at
+
+
+def _text(value: msgspec.Raw, kind: str, stream: str, line: int) -> bytes:
+    """What a message holds undecoded, if it is text."""
+    try:
+        bytes(value).decode()
+    except UnicodeDecodeError as error:
+        text = f"Line {line} of the input has a {kind} that is not valid UTF-8."
+        raise InputError(text, stream=stream, next_step="Look at the tap.") from error
+    return bytes(value)
 
 
 def _nul_character() -> RecordRejectedError:

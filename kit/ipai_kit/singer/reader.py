@@ -13,7 +13,7 @@ import re
 import select
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any, Final, Protocol
+from typing import IO, Annotated, Any, Final, Protocol
 
 import msgspec
 
@@ -43,6 +43,10 @@ class InputError(ConnectorError):
     exit_code = 65
 
 
+_Bigint = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_WholeFloat = Annotated[float, msgspec.Meta(ge=-(2.0**63), lt=2.0**63)]
+
+
 class Message(msgspec.Struct, gc=False):
     """Any Singer message; what only some of them have stays undecoded."""
 
@@ -50,7 +54,7 @@ class Message(msgspec.Struct, gc=False):
     stream: str = ""
     record: msgspec.Raw = _NOTHING
     time_extracted: str | None = None
-    version: int | float | None = None
+    version: _Bigint | _WholeFloat | None = None
     schema: msgspec.Raw = _NOTHING
     value: msgspec.Raw = _NOTHING
     key_properties: list[str] | None = None
@@ -218,6 +222,7 @@ def malformed_line(line: int, text: bytes, error: str, *, is_cut_off: bool = Fal
     what = "ends inside a message" if is_cut_off else "is not a Singer message"
     return InputError(
         f"Line {line} of the input {what}: {error}. It starts with {redacted_head(text)!r}",
+        stream=_stream_of(text),
         next_step="Look at the tap: nothing but messages may go to its standard output.",
     )
 
@@ -228,6 +233,13 @@ def redacted_head(line: bytes) -> str:
     return _WORD.sub(
         lambda word: word[0] if word[0] in _PROTOCOL_WORDS else "x" * len(word[0]), text
     )
+
+
+def _stream_of(line: bytes) -> str | None:
+    """The stream of a line that at least begins like a message."""
+    start = line[:_AROUND].partition(b'"record"')[0]
+    stream = _STREAM.search(start)
+    return stream[1].decode("utf-8", "replace") if stream and _MESSAGE_TYPE.search(start) else None
 
 
 def _decode_one(line: bytes) -> Message:
@@ -272,6 +284,7 @@ def _nested_too_deep(line: bytes) -> dict[str, Any]:
 
 
 _AROUND: Final = 1024
+_MESSAGE_TYPE: Final = re.compile(rb'^\s*\{\s*"type"\s*:\s*"[A-Z_]+"')
 _RECORD_TYPE: Final = re.compile(rb'"type"\s*:\s*"RECORD"')
 _STREAM: Final = re.compile(rb'"stream"\s*:\s*"([^"\\]+)"')
 _UNDECODABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
