@@ -43,15 +43,26 @@ def _plan(options: argparse.Namespace) -> Plan:
     home: Path = options.peers or cache_home()
     small = options.quick
     return Plan(
-        rows=options.rows or (20_000 if small else 200_000),
-        nested_rows=options.nested_rows or (5_000 if small else 50_000),
+        rows=_or(options.rows, 20_000 if small else 200_000),
+        nested_rows=_or(options.nested_rows, 5_000 if small else 50_000),
         pipe_rows=options.pipe_rows or (100_000 if small else 1_000_000),
+        batch_rows=options.batch_rows or options.pipe_rows or (100_000 if small else 1_000_000),
         large_rows=options.large_rows or (1_000_000 if small else 10_000_000),
-        rules=Rules(options.turns or (1 if small else 3), options.slow, options.patience),
+        rules=Rules(
+            turns=options.turns or (1 if small else 3),
+            slow=options.slow,
+            warm_up=not options.cold,
+            patience=options.patience,
+        ),
         home=home,
         environments=Environments(home / "peers"),
         with_peers=not options.without_peers,
     )
+
+
+def _or(chosen: int | None, ordinary: int) -> int:
+    """Zero is a choice: none of these."""
+    return ordinary if chosen is None else chosen
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -63,11 +74,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add("--without-peers", action="store_true", help="only ours and the limit")
     add("--rows", type=int, help="flat records of 226 bytes; 200,000")
     add("--nested-rows", type=int, help="records of 2.5 KB; 50,000")
-    add("--pipe-rows", type=int, help="flat records through pipe and files; 1,000,000")
+    add("--pipe-rows", type=int, help="flat records through the pipe; 1,000,000")
+    add("--batch-rows", type=int, help="flat records handed over; as many as through the pipe")
     add("--large-rows", type=int, help="flat records of the large run; 10,000,000")
     add("--turns", type=int, help="measured runs of each; 3")
-    add("--slow", type=float, default=15.0, help="seconds above which one run is enough; 15")
+    add("--slow", type=float, default=12.0, help="CPU seconds above which one run is enough; 12")
     add("--patience", type=float, default=600.0, help="seconds after which one is stopped; 600")
+    add("--cold", action="store_true", help="without the turn that warms caches")
     add("--peers", type=Path, help="folder for peers and streams; $XDG_CACHE_HOME/ipai-bench")
     add("--out", type=Path, help="folder for the report; docs/reference")
     add("--render", action="store_true", help="only write the page anew from its JSON")

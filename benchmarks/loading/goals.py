@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from loading import handover_contenders as handover
 from loading import lake_contenders as lake
 from loading import postgres_contenders as postgres
 from loading.contender import Measure
@@ -144,10 +145,15 @@ EMIT: tuple[Goal, ...] = (
 )
 
 
-def batch_goals(paths: Sequence[tuple[str, str]]) -> Iterator[Goal]:
-    """Files against lines; `paths` pairs the name of a file path with that of its line path."""
-    for files, lines in paths:
-        yield Goal(f"{files}, against records as lines", Figure(lines), Figure(files), 5)
+def _batch_goals() -> Iterator[Goal]:
+    for target in (postgres.OURS, lake.OURS):
+        lines = Figure(handover.path_name(target, "lines"))
+        for form in ("jsonl", "parquet"):
+            files = handover.path_name(target, form)
+            yield Goal(f"{files}, against lines", lines, Figure(files), 5)
+
+
+BATCH: tuple[Goal, ...] = tuple(_batch_goals())
 
 
 def large_goals(small: int, large: int) -> tuple[Goal, ...]:

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How records get from a tap to a target: through a kernel pipe, as lines, or as files."""
 
-import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +13,11 @@ from loading.contender import Contender, Pipeline
 from loading.lake_contenders import Lake
 from loading.places import PROGRAMS, Nowhere
 from loading.postgres_contenders import Postgres
-from loading.streams import Load, schema_line, state_line
+from loading.streams import Load
 
 TAP = "tap of JSON lines"
 PIPED = "tap | target-bronze-postgres"
-FORMS = ("jsonl", "parquet")
+WAYS = {"lines": "lines", "jsonl": "files of JSON lines", "parquet": "Parquet files"}
 _FILE_ROWS = 250_000
 
 
@@ -42,57 +41,50 @@ def pipe(postgres: Postgres) -> list[Contender]:
 
 
 def into_postgres(postgres: Postgres) -> Iterator[Contender]:
-    """The target fed with lines, then with files."""
+    """The tap hands over lines, then files."""
     where = {"database_url": postgres.server.url, "run_id": "bench"}
-    command = [postgreses.our_target(), "--config", postgres.settings("handover", where)]
+    target = [postgreses.our_target(), "--config", postgres.settings("handover", where)]
     table = postgres.table("ipai_bronze_core.raw_singer_")
     empty = postgres.without("ipai_bronze_core")
-    for name, stdin in _inputs(postgreses.OURS):
-        yield Contender(name, "ours", "first load", table, lambda _: [command], stdin, empty)
+    for form in WAYS:
+        name = path_name(postgreses.OURS, form)
+        pipeline = partial(_piped, form, target)
+        yield Contender(name, "ours", "first load", table, pipeline, prepare=empty)
 
 
 def into_lake(lake: Lake) -> Iterator[Contender]:
     """The same for a Delta table."""
-    for name, stdin in _inputs(lakes.OURS):
+    for form in WAYS:
+        name = path_name(lakes.OURS, form)
         values = {"lake_url": lake.data(name).as_uri(), "format": "delta", "run_id": "bench"}
-        command = [lakes.our_target(), "--config", lake.settings(name, values)]
-        yield lake.contender(name, "ours", _fixed(command), stdin=stdin)
+        target = [lakes.our_target(), "--config", lake.settings(name, values)]
+        yield lake.contender(name, "ours", partial(_piped, form, target))
 
 
-def file_paths(target: str) -> list[tuple[str, str]]:
-    """Names of the ways by files, each with that of the way by lines."""
-    (lines, _), *files = _inputs(target)
-    return [(name, lines) for name, _ in files]
+def path_name(target: str, form: str) -> str:
+    """How a way from tap to target is called."""
+    return f"tap | {target}, {WAYS[form]}"
 
 
-def write_batches(form: str, load: Load) -> Path:
-    """The messages of a tap that exported the records to files, and the files."""
-    messages = load.folder / f"batch-{form}.jsonl"
-    if messages.exists():
-        return messages
+def write_files(form: str, load: Load) -> Path:
+    """What a source would export: a folder of files, made once."""
     folder = load.folder / form
-    program = str(PROGRAMS / "batch_files.py")
-    command = [sys.executable, program, str(load.records), str(folder), form, str(_FILE_ROWS)]
-    subprocess.run(command, check=True)
-    manifest = [path.as_uri() for path in sorted(folder.iterdir())]
-    encoding = {"format": form, "compression": "none"}
-    batch = {"type": "BATCH", "stream": load.stream, "encoding": encoding, "manifest": manifest}
-    end = state_line(load.stream, "2026-01-01T00:00:00Z")
-    messages.write_bytes(schema_line(load.kind) + json.dumps(batch).encode() + b"\n" + end)
-    return messages
+    if not (complete := load.folder / f"{form}.complete").exists():
+        program = str(PROGRAMS / "batch_files.py")
+        command = [sys.executable, program, str(load.records), str(folder), form, str(_FILE_ROWS)]
+        subprocess.run(command, check=True)
+        complete.touch()
+    return folder
 
 
-def _inputs(target: str) -> list[tuple[str, Callable[[Load], Path]]]:
-    files = [(f"{target}, files of {form}", partial(write_batches, form)) for form in FORMS]
-    return [(f"{target}, lines", _messages), *files]
+def _piped(form: str, target: list[str], load: Load) -> Pipeline:
+    files = [] if form == "lines" else [str(write_files(form, load))]
+    return [[*_tap(load), *files], target]
 
 
 def _tap(load: Load) -> list[str]:
-    return [sys.executable, str(PROGRAMS / "tap_lines.py"), str(load.records), str(load.singer)]
-
-
-def _fixed(command: list[str]) -> Callable[[Load], Pipeline]:
-    return lambda _: [command]
+    program = str(PROGRAMS / "tap_lines.py")
+    return [sys.executable, program, str(load.records), str(load.singer)]
 
 
 def _messages(load: Load) -> Path:

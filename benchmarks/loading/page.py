@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from loading import plot
+from loading.handover_contenders import path_name
 from loading.lake_contenders import DELTA, RAW_PARQUET
 from loading.postgres_contenders import COPY, OURS
 
@@ -56,8 +57,9 @@ PARTS = {
     ),
     "batch": Part(
         "Files instead of lines",
-        "The same records as RECORD lines and as the files of BATCH messages.",
-        f"{OURS}, lines",
+        "The same records from tap to target, as RECORD lines and as BATCH messages of files that "
+        "the source has exported.",
+        path_name(OURS, "lines"),
         "",
         "bytes a row",
     ),
@@ -205,15 +207,21 @@ def _cell(text: str) -> str:
 def _goals(goals: list[dict[str, Any]]) -> str:
     rows = ["| goal | wanted | reached | |", "|---|--:|--:|---|"]
     for one in goals:
-        reached = "not measured" if one["reached"] is None else f"{one['reached']:,}"
+        reached = "not measured" if one["reached"] is None else _number(one["reached"])
         verdict = "" if one["reached"] is None else "met" if one["met"] else "**missed**"
         wanted = f"{one['side']} {one['bound']:,} {one['unit']}"
-        rows.append(f"| {one['goal']} | {wanted} | {reached} | {verdict} |")
+        rows.append(f"| {_cell(one['goal'])} | {wanted} | {reached} | {verdict} |")
     return "\n".join(rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1_000 or value == int(value) else f"{value:.2f}"
 
 
 def _about(section: dict[str, Any]) -> str:
     server = f" {section['server']}." if "server" in section else ""
-    runs = f"Median of {section['turns']} runs, of one where it took over {section['slow']:.0f} s."
+    runs = (
+        f"Median of {section['turns']} runs, of one where it took over {section['slow']:.0f} CPU s."
+    )
     versions = "; ".join(section["versions"])
     return f"Machine: {section['machine']}.{server} {runs} Versions: {versions}."

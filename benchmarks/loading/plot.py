@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Horizontal bars as SVG: rows per CPU second, one panel for each kind of record."""
+"""Horizontal bars as SVG: rows per CPU second, one panel for each kind of record.
+
+Beside each bar stand its share of the limit, its wall time and its peak memory.
+"""
 
 from collections.abc import Iterator, Mapping
 from html import escape
@@ -11,8 +14,9 @@ _COLOURS = {
     "peer": ("#6b7a8f", "#bcc5d1"),
     "limit": ("#c98a1b", ""),
 }
-_WIDTH, _LEFT, _BAR, _GAP, _GROUP = 920, 330, 13, 2, 12
-_SPAN = _WIDTH - _LEFT - 150
+_WIDTH, _LEFT, _BAR, _GAP, _GROUP = 960, 310, 13, 2, 12
+_SPAN = 360
+_COLUMNS = {"of limit": 800, "wall s": 870, "peak MB": 944}
 _HEAD, _PANEL_HEAD, _FOOT = 74, 34, 12
 
 
@@ -55,7 +59,11 @@ def _opening(title: str, height: int, lines: list[Line]) -> Iterator[str]:
     yield f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>'
     yield _text(16, 28, f"{title}: rows per CPU second", size=18, weight="600")
     x = 16
-    words = [("ours", 0, "ours"), ("peer", 0, "peer"), ("limit", 0, "limit: ready rows, no key")]
+    words = [
+        ("ours", 0, "ours"),
+        ("peer", 0, "peer"),
+        ("limit", 0, "limit: the unavoidable"),
+    ]
     if any(line["step"] == "replay" for line in lines):
         words.append(("peer", 1, "paler: the same records again"))
     for family, shade, text in words:
@@ -65,21 +73,23 @@ def _opening(title: str, height: int, lines: list[Line]) -> Iterator[str]:
 
 
 def _panel(words: str, groups: list[list[Line]], top: int) -> Iterator[str]:
-    most = max((line["rows_per_cpu_second"] for group in groups for line in group), default=1) or 1
+    rates = [line["rows_per_cpu_second"] for group in groups for line in group]
+    limits = [group[0]["rows_per_cpu_second"] for group in groups if group[0]["family"] == "limit"]
     yield _text(16, top + 18, words[0].upper() + words[1:], weight="600")
+    for title, x in _COLUMNS.items():
+        yield _text(x, top + 18, title, anchor="end", size=12, fill="#444")
     y = top + _PANEL_HEAD
     for group in groups:
         middle = y + (len(group) * (_BAR + _GAP)) / 2 + 4
-        ours = group[0]["family"] == "ours"
-        weight = "600" if ours else "400"
+        weight = "600" if group[0]["family"] == "ours" else "400"
         yield _text(_LEFT - 10, middle, group[0]["name"], anchor="end", weight=weight)
         for line in group:
-            yield from _bar(line, y, most)
+            yield from _bar(line, y, max(*rates, 1), max(limits, default=0))
             y += _BAR + _GAP
         y += _GROUP
 
 
-def _bar(line: Line, y: int, most: int) -> Iterator[str]:
+def _bar(line: Line, y: int, most: int, limit: int) -> Iterator[str]:
     if line["problem"]:
         yield _text(_LEFT, y + 11, "failed", fill="#b3261e", size=12)
         return
@@ -88,6 +98,11 @@ def _bar(line: Line, y: int, most: int) -> Iterator[str]:
     colour = _COLOURS[line["family"]][line["step"] == "replay"]
     yield f'<rect x="{_LEFT}" y="{y}" width="{long:.1f}" height="{_BAR}" fill="{colour}"/>'
     yield _text(_LEFT + long + 6, y + 11, f"{value:,}", size=12, fill="#222")
+    share = f"{value / limit:.2f}" if limit else ""
+    for text, x in zip(
+        (share, f"{line['wall']:.1f}", f"{line['peak_mb']:.0f}"), _COLUMNS.values(), strict=True
+    ):
+        yield _text(x, y + 11, text, anchor="end", size=12, fill="#444")
 
 
 def _text(

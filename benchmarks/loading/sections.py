@@ -37,6 +37,7 @@ class Plan:
     rows: int
     nested_rows: int
     pipe_rows: int
+    batch_rows: int
     large_rows: int
     rules: Rules
     home: Path
@@ -122,15 +123,13 @@ def pipe(plan: Plan) -> Section:
 
 def batch(plan: Plan) -> Section:
     """Records as lines against files that are handed over."""
-    names = (postgres_contenders.OURS, lake_contenders.OURS)
-    wanted = [pair for name in names for pair in handover_contenders.file_paths(name)]
     with plan.postgres() as place, plan.scratch() as folder:
         contenders = [
             *handover_contenders.into_postgres(place),
             *handover_contenders.into_lake(Lake(folder, plan.environments)),
         ]
-        measures = plan.race(contenders, [plan.load("narrow", plan.pipe_rows)])
-        return _section(plan, measures, tuple(goals.batch_goals(wanted)), _server(place))
+        measures = plan.race(contenders, [plan.load("narrow", plan.batch_rows)])
+        return _section(plan, measures, goals.BATCH, _server(place))
 
 
 def large(plan: Plan) -> Section:

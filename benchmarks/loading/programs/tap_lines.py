@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tap of the kit that reads JSON lines, makes a dict of each and writes Singer messages.
 
-Called with the file of records and one of messages, whose first is the SCHEMA that it sends.
+Called with the file of records and one of messages, whose first is the SCHEMA that it sends. With a
+folder as third it hands over the files in it, as a tap does whose source exports files.
 """
 
 import json
@@ -13,11 +14,12 @@ from typing import Any
 import msgspec
 
 from ipai_kit.local import LocalStream
+from ipai_kit.singer.batch_files import BatchFolder, HandedFile
 from ipai_kit.spec import parse_spec
 from ipai_kit.tap import ConnectorTap
 
 _BLOCK = 1 << 20
-_RECORDS, _MESSAGES = map(Path, sys.argv[1:])
+_RECORDS, _MESSAGES, *_EXPORTED = map(Path, sys.argv[1:])
 with _MESSAGES.open("rb") as messages:
     _SCHEMA = json.loads(messages.readline())
 _SPEC = f"""
@@ -44,6 +46,12 @@ class Lines(LocalStream):
     primary_keys = ("id",)
     replication_key = "updated_at"
 
+    def get_batch_files(self, folder: BatchFolder, context: Any) -> Iterator[HandedFile]:
+        """Hand over the files that are there."""
+        del folder, context
+        for path in sorted(_EXPORTED[0].iterdir()):
+            yield HandedFile(path, 0, "2026-01-01T00:00:00Z", path.suffix.removeprefix("."))
+
     def get_records(self, context: Any) -> Iterator[dict[str, Any]]:
         """Decode the lines of a block at once."""
         del context
@@ -62,5 +70,6 @@ class TapLines(ConnectorTap):
 
 
 if __name__ == "__main__":
-    TapLines(config={}).sync_all()
+    config = {"batch_config": {"storage": {"root": str(_EXPORTED[0])}}} if _EXPORTED else {}
+    TapLines(config=config).sync_all()
     sys.stdout.flush()
