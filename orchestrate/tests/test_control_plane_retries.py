@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often and when a run is tried again: by SLA tier, by class of error, by what a source says."""
+"""How often and when a run is tried again: by SLA tier, class of error, and what a source says."""
 
 from __future__ import annotations
 

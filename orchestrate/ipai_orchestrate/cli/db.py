@@ -3,11 +3,20 @@
 
 import os
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from ipai_orchestrate import embedded
-from ipai_orchestrate.cli.output import answer, console, json_option, print_json, print_table
+from ipai_orchestrate.cli.output import (
+    answer,
+    console,
+    json_option,
+    print_json,
+    print_table,
+)
+from ipai_orchestrate.cli.plane import opened_plane
+from ipai_orchestrate.control_plane.reference import render_reference
 from ipai_orchestrate.exceptions import ConfigurationError
 from ipai_orchestrate.migrations import migrate as apply_migrations
 from ipai_orchestrate.psql import run_psql
@@ -114,6 +123,34 @@ def migrate(as_json: bool) -> None:
     print_table(("Applied",), [(name,) for name in report.applied], "Up to date.")
     for name in report.changed:
         console().print(f"[yellow]Changed since it was applied[/]: {name}")
+
+
+@db_command.command()
+@click.option(
+    "--check",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Print nothing; end with 1 unless this file says the same.",
+)
+def reference(file: Path | None) -> int:
+    """Print the reference of the control plane, from the comments in the database.
+
+    \b
+    Examples:
+      ipai db reference
+      ipai db reference --check docs/reference/control-plane.md
+    """
+    with opened_plane() as (_, plane):
+        text = render_reference(plane.connection)
+    if file is None:
+        click.echo(text, nl=False)
+        return 0
+    if file.read_text(encoding="utf-8") == text:
+        return 0
+    error_console().print(
+        f"{str(file)!r} is out of date. Write it anew: ipai db reference > {file}"
+    )
+    return 1
 
 
 def _only_embedded(what: str) -> None:

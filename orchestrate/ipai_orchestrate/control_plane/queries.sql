@@ -145,3 +145,34 @@ select connectors.delete_meltano_state(state_id => %(state_id)s) as deleted;
 -- meltano_state_ids --
 -- All states by Meltano's state id.
 select connectors.meltano_state_ids() as state_id;
+
+-- reference_functions --
+-- What each function that a role may call takes and answers.
+select p.proname as name,
+    array(
+        select coalesce(a.name || ' ', '') || format_type(a.kind, null)
+            || coalesce(' default ' || regexp_replace(
+                replace(pg_get_function_arg_default(p.oid, a.position::integer), 'NULL', 'null'), '::[a-z][a-z ]*(\[\])?$', ''), '')
+        from unnest(p.proargtypes::oid[], p.proargnames[1:p.pronargs]) with ordinality as a (kind, name, position)
+        order by a.position) as arguments,
+    replace(pg_get_function_result(p.oid), 'TABLE(', 'table (') as result,
+    coalesce(obj_description(p.oid, 'pg_proc'), '') as comment,
+    array(
+        select r.name from unnest(%(roles)s::text[]) with ordinality as r (name, position)
+        where has_function_privilege(r.name, p.oid, 'execute') order by r.position) as roles
+from pg_catalog.pg_proc as p
+where p.pronamespace = 'connectors'::regnamespace and exists (
+    select from unnest(%(roles)s::text[]) as r (name) where has_function_privilege(r.name, p.oid, 'execute'))
+order by p.proname, p.pronargs;
+
+-- reference_relations --
+-- Tables and views that a role may read.
+select c.relname as name, c.relkind = 'v' as is_view, coalesce(obj_description(c.oid, 'pg_class'), '') as comment,
+    array(
+        select r.name from unnest(%(roles)s::text[]) with ordinality as r (name, position)
+        where has_table_privilege(r.name, c.oid, 'select') order by r.position) as roles
+from pg_catalog.pg_class as c
+where c.relnamespace = 'connectors'::regnamespace and c.relkind in ('r', 'p', 'v') and not c.relispartition
+    and exists (
+        select from unnest(%(roles)s::text[]) as r (name) where has_table_privilege(r.name, c.oid, 'select'))
+order by c.relname;

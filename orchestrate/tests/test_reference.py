@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/reference/control-plane.md says what the database says about itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from ipai_orchestrate.cli.db import db_command
+from ipai_orchestrate.control_plane.reference import render_reference
+from ipai_orchestrate.migrations.files import supabase_folder
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+PAGE = supabase_folder().parent / "docs" / "reference" / "control-plane.md"
+
+
+def test_the_reference_is_up_to_date(connection: Connection) -> None:
+    assert PAGE.read_text(encoding="utf-8") == render_reference(connection), (
+        "write it anew: ipai db reference > docs/reference/control-plane.md"
+    )
+
+
+def test_it_shows_what_roles_may_call_and_read_and_nothing_internal(
+    connection: Connection,
+) -> None:
+    text = render_reference(connection)
+
+    assert "### claim_connector_job\n" in text
+    assert "    lease_seconds integer default 60,\n    run_id uuid default null,\n" in text
+    assert "May call it: ipai_worker, service_role." in text
+    assert "| `connector_queue` (view) | Queued runs and what each waits for" in text
+    assert "take_quota_share" not in text
+
+
+def test_the_command_prints_it_and_tells_an_old_file(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IPAI_DATABASE_URL", database)
+    page = tmp_path / "page.md"
+    printed = CliRunner().invoke(db_command, ["reference"], standalone_mode=False)
+    page.write_text(printed.output, encoding="utf-8")
+    assert printed.output.startswith("# The control plane in SQL\n")
+
+    checked = CliRunner().invoke(
+        db_command, ["reference", "--check", str(page)], standalone_mode=False
+    )
+    assert (checked.return_value, checked.output) == (0, "")
+    page.write_text("something else", encoding="utf-8")
+    checked = CliRunner().invoke(
+        db_command, ["reference", "--check", str(page)], standalone_mode=False
+    )
+    assert checked.return_value == 1
+    assert "is out of date. Write it anew: ipai db reference >" in checked.output
