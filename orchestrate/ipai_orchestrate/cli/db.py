@@ -147,9 +147,7 @@ def reference(file: Path | None) -> int:
         return 0
     if file.read_text(encoding="utf-8") == text:
         return 0
-    error_console().print(
-        f"{str(file)!r} is out of date. Write it anew: ipai db reference > {file}"
-    )
+    click.echo(f"{str(file)!r} is out of date. Write it anew: ipai db reference > {file}", err=True)
     return 1
 
 
