@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -291,6 +292,29 @@ def test_what_the_target_prints_besides_state_is_logged(bench):
 
     assert (0, 3) == (result.exit_code, bench.bookmark())
     assert "good bye" in [line.message for line in bench.logs(result)]
+
+
+def test_drift_that_the_target_tells_of_is_logged_with_all_it_says(bench):
+    bench.tap("""
+        schema = {"properties": {"id": {"type": "integer"}, "amount": {"type": "number"}}}
+        say(type="SCHEMA", stream="issues", schema=schema, key_properties=["id"])
+        say(type="RECORD", stream="issues", record={"id": 7, "amount": "a lot"})
+        bookmark(7)
+    """)
+    result = bench.run(options=replace(bench.options, target="target-bronze-postgres"))
+    [line] = [line for line in bench.logs(result) if line.message == "drift"]
+
+    assert (0, 7) == (result.exit_code, bench.bookmark())
+    assert ("target", "warning", "issues") == (line.source, line.level, line.stream)
+    assert {
+        "logger": "target-bronze-postgres",
+        "kind": "type",
+        "path": "amount",
+        "expected": "number",
+        "seen": "string",
+        "count": 1,
+        "example_key": "[7]",
+    } == line.fields
 
 
 class Signaller(Nobody):
