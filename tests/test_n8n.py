@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -146,6 +147,7 @@ def n8n(tmp_path_factory, chat):
         "N8N_VERSION_NOTIFICATIONS_ENABLED": "false",
         "N8N_TEMPLATES_ENABLED": "false",
         "N8N_RUNNERS_ENABLED": "false",
+        "N8N_BLOCK_ENV_ACCESS_IN_NODE": "false",
         "NODE_FUNCTION_ALLOW_BUILTIN": "crypto",
         "IPAI_WEBHOOK_SECRET": SECRET,
         "IPAI_CHAT_URL": f"http://127.0.0.1:{chat.server_port}/",
@@ -163,24 +165,26 @@ def n8n(tmp_path_factory, chat):
             [program, "start"], env=environment, stdout=log, stderr=subprocess.STDOUT
         )
         try:
-            wait_for(f"http://127.0.0.1:{port}/healthz/readiness", process, home / "n8n.log")
-            yield f"http://127.0.0.1:{port}"
+            address = f"http://127.0.0.1:{port}"
+            for path in WORKFLOWS:  # unsigned: an active workflow refuses it, an inactive is 404
+                hook = read(path)["nodes"][0]["parameters"]["path"]
+                wait_for(f"{address}/webhook/{hook}", process, home / "n8n.log")
+            yield address
         finally:
             process.terminate()
             process.wait(60)
 
 
-def wait_for(url, process, log):
+def wait_for(hook, process, log):
+    """Until the workflow behind the hook is active."""
     deadline = time.monotonic() + 240
     while True:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
-        try:
-            urllib.request.urlopen(url, timeout=5)
-        except OSError:
-            time.sleep(0.5)
-        else:
-            return
+        with contextlib.suppress(OSError):
+            if send(hook, b"{}", secret="whsec_") == 500:
+                return
+        time.sleep(0.5)
 
 
 def event(kind, **data):
