@@ -136,8 +136,9 @@ def large(plan: Plan) -> Section:
     """Ten times the rows: what a row costs then, and how much memory is held."""
     small = plan.large_rows // 10
     with plan.postgres() as place:
-        ours = postgres_contenders.ours(place)[:2]
-        measures = plan.race(ours, [plan.load("narrow", rows) for rows in (small, plan.large_rows)])
+        contenders = [*postgres_contenders.ours(place)[:2], *postgres_contenders.limit(place)]
+        loads = [plan.load("narrow", rows) for rows in (small, plan.large_rows)]
+        measures = plan.race(contenders, loads)
         wanted = goals.large_goals(small, plan.large_rows)
         return _section(plan, measures, wanted, _server(place))
 
