@@ -8,7 +8,8 @@ that delivers the same bytes again; a later epoch has later versions of its gene
 """
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,6 +71,60 @@ def schema_message(stream: str, *, extra: int = 0) -> Message:
 
 
 SCHEMAS: Final = tuple(schema_message(stream) for stream in STREAMS)
+
+
+def scripted_feed(*runs: str, revives: bool = True) -> Feed:
+    """A feed of stream `a` in short, a text for each run.
+
+    `1` is a record of key 1, `1v2` one of version 2, `!2` its activation, `.` a STATE; the input
+    breaks off at `/`.
+    """
+    year = _FUTURE if revives else _PAST
+    deliveries = [
+        Delivery(
+            (*SCHEMAS, *_scripted(run.rstrip("/").split(), number * 100, f"{year}-01-0{number}")),
+            breaks_off=run.endswith("/"),
+        )
+        for number, run in enumerate(runs, 1)
+    ]
+    return Feed(tuple(deliveries), revives)
+
+
+def _scripted(words: Sequence[str], start: int, day: str) -> Iterator[Message]:
+    for number, word in enumerate(words, start):
+        key, version = _WORD.fullmatch(word).groups()  # type: ignore[union-attr]
+        more = {"version": int(version)} if version else {}
+        if word == ".":
+            yield {"type": "STATE", "value": number}
+        elif not key:
+            yield {"type": "ACTIVATE_VERSION", "stream": "a", **more}
+        else:
+            record = {"id": int(key), "part": "x", "u": None, "v": number}
+            own = {"stream": "a", "record": record, "time_extracted": f"{day}T00:00:00Z"}
+            yield {"type": "RECORD", **own, **more}
+
+
+_WORD: Final = re.compile(r"([0-9]*)[v!.]?([0-9]*)")
+
+GENERATION_FEEDS: Final = {
+    "activated after its records": (scripted_feed("1v1 2v1 !1 .", "1v2 !2 ."), [2]),
+    "activated before, whole": (scripted_feed("1v1 2v1 !1 .", "!2 1v2 ."), [2]),
+    "activated before and after": (scripted_feed("1v1 2v1 !1 .", "!2 1v2 !2"), [2]),
+    "activated before, no STATE after": (scripted_feed("1v1 2v1 !1 .", "!2 . 1v2"), []),
+    "activated before, broken off": (scripted_feed("1v1 2v1 !1 .", "!2 1v2 . /"), []),
+    "activated before, without records": (scripted_feed("1v1 2v1 !1 .", "!2 ."), [1, 2]),
+    "begun in a broken run": (scripted_feed("1v1 2v1 3v1 !1 .", "1v2 . /", "2v2 !2 ."), [3]),
+    "begun twice": (scripted_feed("1v1 2v1 !1 .", "1v2 . /", "2v3 !3 ."), [1]),
+    "activated again": (scripted_feed("1v1 2v1 !1 .", "1v1 !1 .", "!1 2v1 ."), []),
+    "older than the active": (scripted_feed("1v2 2v2 !2 .", "1v1 !1 ."), []),
+    "deleted, then read again": (scripted_feed("1v1 2v1 !1 .", "1v2 !2 .", "2v2 ."), []),
+    "deleted after it was read": (
+        scripted_feed("1v1 2v1 !1 .", "1v2 !2 .", "2v2 .", revives=False),
+        [2],
+    ),
+    "without any version": (scripted_feed("1 2 .", "1 !1 ."), [1, 2]),
+}
+"""What has been got wrong before: feeds by name, each with the keys that are deleted after it."""
 
 
 @st.composite

@@ -7,12 +7,13 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ipai_kit.exceptions import InternalError
 from ipai_kit.testing.bronze_model import BronzeModel, Message
 from ipai_kit.testing.singer_sequences import (
+    GENERATION_FEEDS,
     SCHEMAS,
     STREAMS,
     Delivery,
@@ -26,6 +27,13 @@ Make = Callable[..., Any]
 
 _numbers = count()
 
+WITH_DATABASE: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.function_scoped_fixture],
+    # making a failing feed smaller takes minutes of runs
+    "phases": [Phase.explicit, Phase.reuse, Phase.generate],
+}
+
 
 def landed(bronze: Any, stream: str, instance: str) -> list[tuple[str, bool]]:
     """As `BronzeModel.landed`."""
@@ -35,15 +43,8 @@ def landed(bronze: Any, stream: str, instance: str) -> list[tuple[str, bool]]:
     return sorted((json.dumps(record, sort_keys=True), deleted) for record, deleted in rows)
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(feeds(), st.lists(st.integers(1, 12), min_size=9, max_size=9))
-def test_any_sequence_lands_as_the_model_says(
-    bronze: Any, run_target: Make, feed: Feed, sizes: list[int]
-) -> None:
+def lands_as_modelled(bronze: Any, run_target: Make, feed: Feed, sizes: list[int]) -> None:
     instance = f"example {next(_numbers)}"
-
     for delivery, size in zip(feed.deliveries, sizes, strict=False):
         done = run_target(delivery.data(), instance_id=instance, batch_size_rows=size)
         assert done.exit_code == (65 if delivery.breaks_off else 0), done.error
@@ -52,6 +53,24 @@ def test_any_sequence_lands_as_the_model_says(
     model = feed.model()
     for stream in STREAMS:
         assert landed(bronze, stream, instance) == model.landed(stream)
+
+
+@settings(max_examples=30, **WITH_DATABASE)
+@given(feeds(), st.lists(st.integers(1, 12), min_size=9, max_size=9))
+def test_any_sequence_lands_as_the_model_says(
+    bronze: Any, run_target: Make, feed: Feed, sizes: list[int]
+) -> None:
+    lands_as_modelled(bronze, run_target, feed, sizes)
+
+
+@pytest.mark.parametrize("name", GENERATION_FEEDS)
+@pytest.mark.parametrize("size", [1, 100])
+def test_generations_land_as_the_model_says(
+    bronze: Any, run_target: Make, name: str, size: int
+) -> None:
+    feed, _ = GENERATION_FEEDS[name]
+
+    lands_as_modelled(bronze, run_target, feed, [size] * len(feed.deliveries))
 
 
 class Dying:
@@ -78,9 +97,7 @@ def modelled(messages: list[Message]) -> BronzeModel:
     return model
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, **WITH_DATABASE)
 @given(
     source_messages(with_versions=False),
     st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(1, 9)), max_size=3),
