@@ -73,8 +73,8 @@ PARTS = {
     ),
     "large": Part(
         "Ten times the rows",
-        "What a row costs, and how much memory is held, when there are many more. Ratios are to the "
-        "smaller load.",
+        "What a row costs, and how much memory is held, when there are many more. Ratios are to "
+        "the smaller load.",
         OURS,
         COPY,
         "log bytes a row",
