@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -42,8 +42,10 @@ from ipai_orchestrate.notify.posting import PostError, post
 from ipai_orchestrate.notify.records import ClaimedDelivery
 from ipai_orchestrate.notify.sending import Sender
 from ipai_orchestrate.notify.signature import new_secret, signed_headers, signing_key
+from ipai_orchestrate.notify.signing_secrets import SigningSecrets
 from ipai_orchestrate.pipeline.database import Database
 from ipai_orchestrate.pipeline.stop import Stop
+from ipai_orchestrate.secrets import RingFile, SecretStore
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 SECRET, OLD_SECRET = new_secret(), new_secret()
@@ -74,8 +76,9 @@ def deliver(database: str, receiver: Any) -> Callable[..., NotifierReport]:
     """Return a function that runs a notifier until nothing is due; the receiver is allowed."""
 
     def run(journal: Silent | None = None, **options: Any) -> NotifierReport:
-        sender = Sender(AddressGuard.allowing([receiver.url.removesuffix("/hook")]), ENVIRONMENT)
-        chosen = NotifierOptions(sender, once=True, **options)
+        sender = Sender(AddressGuard.allowing([receiver.url.removesuffix("/hook")]))
+        options.setdefault("secrets", SigningSecrets(ENVIRONMENT))
+        chosen = NotifierOptions(sender=sender, once=True, **options)
         return Notifier(Database(database), chosen, Stop(), journal or Silent()).work()
 
     return run
@@ -230,21 +233,95 @@ def test_redirects_are_not_followed(
     ],
 )
 def test_without_a_usable_secret_nothing_is_sent_and_the_reason_is_kept(
-    outbox: Outbox, receiver: Any, environment: dict[str, str], words: str
+    outbox: Outbox,
+    receiver: Any,
+    deliver: Callable[..., NotifierReport],
+    environment: dict[str, str],
+    words: str,
 ) -> None:
     outbox.create_endpoint("one", receiver.url, REF)
     outbox.send_test("one")
+    report = deliver(secrets=SigningSecrets(environment))
+
+    assert words in (outbox.deliveries()[0].error or "")
+    assert (report.failed, receiver.got) == (1, [])
+
+
+# -- secrets of the vault ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def vault(connection: Connection, tmp_path: Path) -> tuple[SecretStore, SigningSecrets]:
+    """The vault, and a notifier's way to it with the same keys."""
+    keys = RingFile(tmp_path / "keys")
+    return SecretStore(connection, keys), SigningSecrets({}, keys)
+
+
+def test_a_signing_secret_of_the_vault_is_read_in_two_phases_and_kept_for_a_while(
+    outbox: Outbox,
+    connection: Connection,
+    receiver: Any,
+    deliver: Callable[..., NotifierReport],
+    vault: tuple[SecretStore, SigningSecrets],
+) -> None:
+    store, secrets = vault
+    store.create("hooks/n8n", SECRET)
+    outbox.create_endpoint("one", receiver.url, "${secret:hooks/n8n}")
+    for _ in range(3):
+        outbox.send_test("one")
+    deliver(secrets=secrets)
+    audit = connection.execute(
+        "select action, detail from connectors.secret_audit where action in ('grant', 'read')"
+    ).fetchall()
+
+    assert len(receiver.got) == 3
+    for headers, body in receiver.got:
+        Webhook(SECRET).verify(body, headers)
+    assert audit == [("grant", "webhook one"), ("read", None)]
+    assert SECRET not in repr(secrets)
+
+
+def test_while_the_vault_rotates_both_values_sign(
+    outbox: Outbox,
+    receiver: Any,
+    deliver: Callable[..., NotifierReport],
+    vault: tuple[SecretStore, SigningSecrets],
+) -> None:
+    store, secrets = vault
+    store.create("n8n", OLD_SECRET)
+    store.rotate("n8n", SECRET, overlap="1h")
+    outbox.create_endpoint("one", receiver.url, "${secret:n8n}")
+    outbox.send_test("one")
+    deliver(secrets=secrets)
+    headers, body = receiver.got[0]
+
+    for secret in (SECRET, OLD_SECRET):
+        Webhook(secret).verify(body, headers)
+
+
+def test_a_secret_that_is_not_there_or_not_due_is_refused_and_the_refusal_logged(
+    outbox: Outbox,
+    connection: Connection,
+    receiver: Any,
+    deliver: Callable[..., NotifierReport],
+    vault: tuple[SecretStore, SigningSecrets],
+) -> None:
+    store, secrets = vault
+    store.create("other", SECRET)
+    outbox.create_endpoint("one", receiver.url, "${secret:n8n}")
+    outbox.send_test("one")
+    deliver(secrets=secrets)
+    assert "ipai secret set n8n" in (outbox.deliveries()[0].error or "")
+    due_now(connection)
     (claimed,) = outbox.claim("n")
-    outcome = Sender(AddressGuard.allowing([receiver.url[:-5]]), environment).send(claimed)
 
-    assert words in (outcome.error or "")
+    assert outbox.request_secret(claimed, "other").outcome == "no_delivery"
+    assert outbox.request_secret(replace(claimed, claim_token=uuid4()), "n8n").grant_id is None
+    denied = connection.execute(
+        "select count(*) from connectors.secret_audit where action = 'deny'"
+    ).fetchone()
+    assert denied == (3,)
     assert receiver.got == []
-
-
-def test_a_stored_secret_that_cannot_be_read_yet_is_named(outbox: Outbox) -> None:
-    delivery = replace(a_delivery(), secret_refs=["${secret:hooks/n8n}"])
-
-    assert "${secret:hooks/n8n}" in (Sender(AddressGuard(), {}).send(delivery).error or "")
 
 
 # -- where a webhook may go --------------------------------------------------------------------
@@ -511,7 +588,9 @@ def test_the_certificate_is_checked_for_the_name_not_for_the_address(
                 taken, _ = listening.accept()
                 try:
                     with context.wrap_socket(taken, server_side=True) as speaking:
-                        speaking.recv(1 << 16)
+                        said = b""
+                        while not said.endswith(b"{}"):
+                            said += speaking.recv(1 << 16)
                         speaking.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
                 except OSError:
                     continue
@@ -532,9 +611,10 @@ def test_the_certificate_is_checked_for_the_name_not_for_the_address(
 
 
 def started(database: str, receiver: Any, **options: Any) -> tuple[threading.Thread, Stop, Silent]:
-    sender = Sender(AddressGuard.allowing([receiver.url[:-5]]), ENVIRONMENT)
+    sender = Sender(AddressGuard.allowing([receiver.url[:-5]]))
     stop, journal = Stop(), Silent()
-    notifier = Notifier(Database(database), NotifierOptions(sender, **options), stop, journal)
+    chosen = NotifierOptions(sender=sender, secrets=SigningSecrets(ENVIRONMENT), **options)
+    notifier = Notifier(Database(database), chosen, stop, journal)
     thread = threading.Thread(target=notifier.work)
     thread.start()
     return thread, stop, journal
@@ -588,8 +668,7 @@ def test_it_goes_on_when_the_database_comes_back(
 
 
 def test_a_database_without_the_outbox_ends_it(empty_database: str, receiver: Any) -> None:
-    sender = Sender(AddressGuard(), ENVIRONMENT)
-    notifier = Notifier(Database(empty_database), NotifierOptions(sender), Stop(), Silent())
+    notifier = Notifier(Database(empty_database), NotifierOptions(), Stop(), Silent())
 
     with pytest.raises(ConfigurationError, match="ipai db migrate"):
         notifier.work()
@@ -604,14 +683,15 @@ from ipai_orchestrate.pipeline.database import Database
 from ipai_orchestrate.pipeline.stop import Stop
 
 class Killed(Sender):
-    def send(self, delivery):
-        super().send(delivery)
+    def send(self, delivery, keys):
+        super().send(delivery, keys)
         os.kill(os.getpid(), 9)
 
 class Silent:
     def say(self, event, /, level="info", **fields): pass
 
-options = NotifierOptions(Killed(AddressGuard.allowing([sys.argv[1]])), once=True, lease_seconds=1)
+sender = Killed(AddressGuard.allowing([sys.argv[1]]))
+options = NotifierOptions(sender=sender, once=True, lease_seconds=1)
 Notifier(Database(os.environ["DSN"]), options, Stop(), Silent()).work()
 """
 
@@ -642,8 +722,8 @@ def test_a_result_that_comes_after_the_lease_is_left_to_the_other_notifier(
     taken = threading.Event()
 
     class Overtaken(Sender):
-        def send(self, delivery: ClaimedDelivery) -> Any:
-            outcome = super().send(delivery)
+        def send(self, delivery: ClaimedDelivery, keys: Sequence[bytes]) -> Any:
+            outcome = super().send(delivery, keys)
             if not taken.is_set():
                 taken.set()
                 connection.execute(
@@ -653,8 +733,8 @@ def test_a_result_that_comes_after_the_lease_is_left_to_the_other_notifier(
                 outbox.finish(theirs, 200)
             return outcome
 
-    sender = Overtaken(AddressGuard.allowing([receiver.url[:-5]]), ENVIRONMENT)
-    options = NotifierOptions(sender, once=True)
+    sender = Overtaken(AddressGuard.allowing([receiver.url[:-5]]))
+    options = NotifierOptions(sender=sender, secrets=SigningSecrets(ENVIRONMENT), once=True)
     dsn = connection.info.dsn
     report = Notifier(Database(dsn), options, Stop(), journal).work()
 

@@ -63,7 +63,9 @@ def notifier_command(
     growing waits, then kept as a dead letter: `ipai webhook deliveries --status dead`.
     """
     sender = Sender(AddressGuard.allowing(allow))
-    options = NotifierOptions(sender, concurrency=concurrency, once=once, keep_days=keep_days)
+    options = NotifierOptions(
+        sender=sender, concurrency=concurrency, once=once, keep_days=keep_days
+    )
     journal = service_journal(log_format, notifier=options.name)
     with opened_database() as database, stop_on_signals() as stop:
         report = Notifier(database, options, stop, journal).work()

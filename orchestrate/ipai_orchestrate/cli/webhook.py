@@ -13,8 +13,10 @@ from ipai_orchestrate.exceptions import ConfigurationError, NotFoundError
 from ipai_orchestrate.notify import Delivery, Endpoint, Outbox
 from ipai_orchestrate.notify.address_guard import AddressGuard
 from ipai_orchestrate.notify.notifier import notifier_name
-from ipai_orchestrate.notify.sending import Sender
+from ipai_orchestrate.notify.records import ClaimedDelivery
+from ipai_orchestrate.notify.sending import Outcome, Sender
 from ipai_orchestrate.notify.signature import new_secret
+from ipai_orchestrate.notify.signing_secrets import SigningSecrets
 from ipai_orchestrate.pipeline.database import opened_database
 
 RUN_STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
@@ -210,14 +212,22 @@ def test(endpoint_id: str, allow: tuple[str, ...], as_json: bool) -> int:
     sender = Sender(AddressGuard.allowing(allow))
     with opened_outbox() as outbox:
         number = outbox.send_test(endpoint_id)
-        claimed = outbox.claim(notifier_name(), 1, per_endpoint=1000, only_delivery=number)
-        for delivery in claimed:  # none: a notifier was quicker
-            outcome = sender.send(delivery)
-            outbox.finish(delivery, outcome.http_status, outcome.error)
+        # Nothing to claim when a notifier was quicker.
+        for delivery in outbox.claim(notifier_name(), 1, per_endpoint=1000, only_delivery=number):
+            _deliver(outbox, sender, delivery)
         found = next(one for one in outbox.deliveries(endpoint_id) if one.id == number)
-    told = f"Delivery {number} is {found.status}. {found.error or 'The endpoint took it.'}"
+    what = found.error or ("The endpoint took it." if found.http_status else "It is under way.")
+    told = f"Delivery {number} is {found.status}. {what}"
     answer(found, as_json, lambda: console().print(told))
     return 1 if found.error else 0
+
+
+def _deliver(outbox: Outbox, sender: Sender, delivery: ClaimedDelivery) -> None:
+    try:
+        outcome = sender.send(delivery, SigningSecrets().keys_of(outbox, delivery))
+    except ConfigurationError as error:
+        outcome = Outcome(error=str(error))
+    outbox.finish(delivery, outcome.http_status, outcome.error)
 
 
 @webhook_command.command()

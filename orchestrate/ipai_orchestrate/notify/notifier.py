@@ -20,12 +20,14 @@ import psycopg
 
 from ipai_orchestrate.exceptions import (
     ConfigurationError,
+    ControlPlaneError,
     LeaseLostError,
     OrchestrateError,
 )
 from ipai_orchestrate.notify.outbox import Outbox
 from ipai_orchestrate.notify.records import ClaimedDelivery
 from ipai_orchestrate.notify.sending import Outcome, Sender
+from ipai_orchestrate.notify.signing_secrets import SigningSecrets
 from ipai_orchestrate.pipeline.database import Database
 from ipai_orchestrate.pipeline.stop import Stop
 
@@ -53,6 +55,7 @@ class NotifierOptions:
     """How a notifier works."""
 
     sender: Sender = field(default_factory=Sender)
+    secrets: SigningSecrets = field(default_factory=SigningSecrets)
     name: str = field(default_factory=notifier_name)
     concurrency: int = 8
     per_endpoint: int = 4
@@ -116,15 +119,23 @@ class Notifier:
             self._record(outbox)
             self._purge(outbox)
             claimed = self._claim(outbox)
+            for delivery in claimed:
+                self._send(pool, outbox, delivery)
         except ConfigurationError:
             raise
         except (psycopg.Error, OrchestrateError) as error:
             self._lose_database(error)
             return None
         self._failures = 0
-        for delivery in claimed:
-            self._sent[pool.submit(self._options.sender.send, delivery)] = delivery
         return len(claimed)
+
+    def _send(self, pool: ThreadPoolExecutor, outbox: Outbox, delivery: ClaimedDelivery) -> None:
+        try:
+            keys = self._options.secrets.keys_of(outbox, delivery)
+        except (ConfigurationError, ControlPlaneError) as error:
+            self._unrecorded.append((delivery, Outcome(error=str(error))))
+        else:
+            self._sent[pool.submit(self._options.sender.send, delivery, keys)] = delivery
 
     def _claim(self, outbox: Outbox) -> list[ClaimedDelivery]:
         room = self._options.concurrency - len(self._sent)

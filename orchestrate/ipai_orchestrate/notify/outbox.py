@@ -22,6 +22,7 @@ from ipai_orchestrate.notify.records import (
     Endpoint,
     Event,
     FinishedDelivery,
+    SecretGrant,
 )
 
 _QUERIES = load_queries(files(__package__).joinpath("queries.sql").read_text(encoding="utf-8"))
@@ -120,6 +121,20 @@ class Outbox:
             "retry_after_seconds": retry_after_seconds,
         }
         return self._all(FinishedDelivery, "finish", arguments)[0]
+
+    def request_secret(self, delivery: ClaimedDelivery, name: str) -> SecretGrant:
+        """Ask for the signing secret of a claimed delivery; to be committed before it is read."""
+        arguments = {
+            "delivery_id": delivery.delivery_id,
+            "claim_token": delivery.claim_token,
+            "name": name,
+        }
+        return self._all(SecretGrant, "request_secret", arguments)[0]
+
+    def read_secret(self, grant_id: UUID) -> dict[str, Any]:
+        """Read what was granted: a value, or what only the holder of the keys can open."""
+        answer: dict[str, Any] = self._value("read_secret", {"grant_id": grant_id})
+        return answer
 
     def retry(
         self, delivery_ids: Sequence[int] | None = None, of_endpoint: str | None = None

@@ -66,3 +66,12 @@ select * from connectors.connector_events_list(
 -- listen --
 -- Be woken when something is to be told.
 listen ipai_webhooks;
+
+-- request_secret --
+-- Ask for the signing secret of a claimed delivery.
+select grant_id, outcome, message from connectors.request_webhook_secret(
+    delivery_id => %(delivery_id)s, claim_token => %(claim_token)s, name => %(name)s);
+
+-- read_secret --
+-- Read what was granted, in a transaction of its own.
+select connectors.read_secret(grant_id => %(grant_id)s) as answer;

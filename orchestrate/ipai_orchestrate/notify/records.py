@@ -35,6 +35,15 @@ class FinishedDelivery:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SecretGrant:
+    """The leave to read a secret once; without `grant_id` it was refused."""
+
+    grant_id: UUID | None
+    outcome: str
+    message: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class CreatedEndpoint:
     """An endpoint; `created` is false when it was there."""
 

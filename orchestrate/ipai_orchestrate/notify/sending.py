@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """One try of one delivery: guard, signature, post. Its outcome is data, never an exception."""
 
-import os
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ipai_orchestrate.exceptions import ConfigurationError
 from ipai_orchestrate.notify.address_guard import AddressGuard, AddressRefusedError
 from ipai_orchestrate.notify.posting import PostError, Reply, post
 from ipai_orchestrate.notify.records import ClaimedDelivery
 from ipai_orchestrate.notify.signature import signed_headers
-from ipai_orchestrate.notify.signing_secrets import resolve_key
 
 USER_AGENT = "ipai-connectors"
 
@@ -31,22 +28,20 @@ class Sender:
     """Sends deliveries; safe to share between threads."""
 
     guard: AddressGuard = field(default_factory=AddressGuard)
-    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
-    def send(self, delivery: ClaimedDelivery) -> Outcome:
-        """Try once."""
+    def send(self, delivery: ClaimedDelivery, keys: Sequence[bytes]) -> Outcome:
+        """Try once, signed with all of the keys."""
         started = time.monotonic()
         try:
-            reply = self._post(delivery)
-        except (AddressRefusedError, ConfigurationError, PostError) as error:
+            reply = self._post(delivery, keys)
+        except (AddressRefusedError, PostError) as error:
             return Outcome(error=str(error), seconds=time.monotonic() - started)
         error_text = None if reply.accepted else _explained(reply)
         return Outcome(
             reply.http_status, error_text, reply.retry_after_seconds, time.monotonic() - started
         )
 
-    def _post(self, delivery: ClaimedDelivery) -> Reply:
-        keys = [resolve_key(reference, self.environment) for reference in delivery.secret_refs]
+    def _post(self, delivery: ClaimedDelivery, keys: Sequence[bytes]) -> Reply:
         destination = self.guard.check(delivery.url)
         body = delivery.body.encode()
         signed = signed_headers(str(delivery.event_id), int(time.time()), body, keys)
