@@ -8,6 +8,8 @@ from ipai_kit.spec import InstalledConnector, discover_connectors
 from ipai_orchestrate.exceptions import ConfigurationError
 
 DEFAULT_TARGET = "target-bronze-postgres"
+# Runs of this source read nothing: they build Silver and Gold, as a step of a pipeline.
+TRANSFORM = "transform"
 
 
 def installed_connector(source_type: str) -> InstalledConnector:

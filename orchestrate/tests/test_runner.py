@@ -555,7 +555,7 @@ def test_a_run_whose_runner_was_killed_is_closed_by_the_next_one_at_once(bench, 
 def dbt(bench, monkeypatch):
     calls = []
 
-    def fake(dsn, *, streams, on_event, on_wait):
+    def fake(dsn, *, streams, select, on_event, on_wait):
         calls.append(streams)
         on_event(SimpleNamespace(level="warn", message="slow", node="m", status="ok"))
         return TransformResult(ok=not calls[1:], error="broken" if calls[1:] else None)

@@ -52,6 +52,10 @@ language sql stable security definer set search_path = '' as $$
     from connectors.connector_instances as i
     join connectors.connector_definitions as d on d.id = i.definition_id and d.version = i.definition_version
     where i.schedule is not null and i.status <> 'archived'
+    union all
+    select 'pipeline:' || p.name, p.spec #>> '{trigger,schedule}', coalesce(p.spec #>> '{trigger,timezone}', 'UTC'),
+        p.status = 'active'
+    from connectors.pipelines as p where p.spec #>> '{trigger,schedule}' is not null
 $$;
 comment on function connectors.scheduled_subjects() is
     'Everything with a schedule; the word default stands for the schedule of the connector''s spec. Internal.';
@@ -76,25 +80,29 @@ returns uuid
 language plpgsql volatile security definer set search_path = '' as $$
 #variable_conflict use_column
 declare
-    instance text := substr(start_scheduled.subject, length('instance:') + 1);
+    kind text := split_part(start_scheduled.subject, ':', 1);
+    owner text := split_part(start_scheduled.subject, ':', 2);
     key text := 'schedule:' || to_char(start_scheduled.due at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"');
     -- Computed, not drawn: the same due time is spread to the same moment whoever asks.
     spread integer := (hashtextextended(start_scheduled.subject || key, 0) & 2147483647)
         % (start_scheduled.jitter_seconds + 1);
+    begins timestamptz := start_scheduled.due + make_interval(secs => spread);
 begin
+    if kind = 'pipeline' then
+        return connectors.run_pipeline(owner, 'schedule', key, begins);
+    end if;
     if start_scheduled.coalesced and exists (
         select from connectors.connector_runs as r
-        where r.instance_id = instance and r.status = 'queued' and r.triggered_by = 'schedule'
+        where r.instance_id = owner and r.status = 'queued' and r.triggered_by = 'schedule'
     ) then
         return null; -- one that has not begun yet will do the work of this one too
     end if;
     return connectors.enqueue_connector_job(
-        instance_id => instance, triggered_by => 'schedule', dedupe_key => key,
-        run_after => start_scheduled.due + make_interval(secs => spread));
+        instance_id => owner, triggered_by => 'schedule', dedupe_key => key, run_after => begins);
 end
 $$;
 comment on function connectors.start_scheduled(text, timestamptz, integer, boolean) is
-    'Queues the run of one due time under a key made from it; internal.';
+    'Queues the run of one due time under a key made from it, or starts the pipeline; internal.';
 
 create function connectors.decide_schedule(
     subject text,

@@ -8,6 +8,7 @@ import click
 from ipai_orchestrate.cli.failure import Door
 
 _WHERE = {
+    "apply": "apply",
     "audit": "audit",
     "cancel": "runs",
     "check": "source",
@@ -20,12 +21,16 @@ _WHERE = {
     "logs": "runs",
     "new": "new",
     "notifier": "notifier",
+    "promote": "releases",
+    "releases": "releases",
+    "rollback": "releases",
+    "pipeline": "pipeline",
     "run": "run",
     "runs": "runs",
     "sandbox": "sandbox",
-    "secret": "secret",
     "schedule": "schedule",
     "scheduler": "scheduler",
+    "secret": "secret",
     "silver": "silver",
     "spec": "spec",
     "state": "state",

@@ -6,7 +6,7 @@ import click
 from ipai_orchestrate.cli.service import log_format_option, service_journal
 from ipai_orchestrate.pipeline.database import opened_database
 from ipai_orchestrate.pipeline.stop import stop_on_signals
-from ipai_orchestrate.scheduler import Scheduler
+from ipai_orchestrate.scheduler.rounds import Scheduler
 
 
 @click.command("scheduler", short_help="Queue what is due, until told to end.")

@@ -2,16 +2,21 @@
 """`ipai worker`: performs what is queued."""
 
 import dataclasses
+import os
+from contextlib import suppress
 
 import click
 
 from ipai_kit.spec import discover_connectors
+from ipai_orchestrate.catalog import TRANSFORM
 from ipai_orchestrate.cli.output import console, json_option, print_json
 from ipai_orchestrate.cli.service import log_format_option, service_journal
+from ipai_orchestrate.exceptions import ConfigurationError
 from ipai_orchestrate.pipeline.database import opened_database
 from ipai_orchestrate.pipeline.runner import RunOptions
 from ipai_orchestrate.pipeline.start import default_work_root
 from ipai_orchestrate.pipeline.stop import stop_on_signals
+from ipai_orchestrate.transform.process import dbt_command
 from ipai_orchestrate.worker import Worker, WorkerOptions
 from ipai_orchestrate.worker.shift import DRAIN_SECONDS
 
@@ -71,7 +76,7 @@ def worker_command(
         options = WorkerOptions(
             run=RunOptions(default_work_root(), transform="nothing" if no_transform else "changed"),
             concurrency=concurrency,
-            sources=chosen or sorted(discover_connectors()),
+            sources=chosen or _sources(with_transforms=not no_transform),
             once=once,
             drain_seconds=drain_timeout,
         )
@@ -83,3 +88,13 @@ def worker_command(
     else:
         console().print(", ".join(f"{count} {what}" for what, count in facts.items()))
     return 0
+
+
+def _sources(*, with_transforms: bool) -> list[str]:
+    """What this machine can run: its connectors, and dbt when that is installed."""
+    sources = sorted(discover_connectors())
+    if with_transforms:
+        with suppress(ConfigurationError):
+            dbt_command(os.environ)
+            sources.append(TRANSFORM)
+    return sources

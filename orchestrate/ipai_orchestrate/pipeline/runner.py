@@ -5,7 +5,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,12 @@ from typing import Any, Literal
 import msgspec
 
 from ipai_kit.spec import ConnectorSpec, Redactor, secret_values
-from ipai_orchestrate.catalog import DEFAULT_TARGET, executable, installed_connector
+from ipai_orchestrate.catalog import (
+    DEFAULT_TARGET,
+    TRANSFORM,
+    executable,
+    installed_connector,
+)
 from ipai_orchestrate.control_plane import ClaimedRun, ErrorClass
 from ipai_orchestrate.exceptions import ConfigurationError, OrchestrateError
 from ipai_orchestrate.pipeline.connectors import (
@@ -132,7 +137,11 @@ class _Job:
 
     def attempt(self, directory: Path) -> Failure | None:
         """Do everything; turn what goes wrong into a failure."""
+        self.redactor.add(*secret_values(None, {"database_url": self.database.dsn}))
         try:
+            if self.run.source_type == TRANSFORM:
+                self.observer.started(str(self.run.id), self.run.instance_id, self.run.mode)
+                return self._build(select=self.run.config.get("select"))
             return self._extract_and_load(directory) or self._transform()
         except OrchestrateError as error:
             kind: ErrorClass = (
@@ -152,7 +161,6 @@ class _Job:
         secrets = run_secrets(self.database, self.run)
         settings = within_quota(resolve(spec, self.run.config, os.environ, secrets), self.run.quota)
         self.redactor.add(*secrets.to_mask, *secret_values(spec, settings))
-        self.redactor.add(*secret_values(None, {"database_url": self.database.dsn}))
         self.observer.started(str(self.run.id), self.run.instance_id, self.run.mode)
         with self._tap(settings, directory) as tap, self._target(spec, directory) as target:
             ending = self._transfer(tap, target)
@@ -257,10 +265,21 @@ class _Job:
         if self.options.transform == "nothing" or not (streams := self._streams_to_transform()):
             return None
         self.observer.transforming(len(streams))
-        pairs = [(self.run.source_type, stream) for stream in streams]
+        return self._build(streams=[(self.run.source_type, stream) for stream in streams])
+
+    def _build(
+        self,
+        streams: Sequence[tuple[str, str]] | None = None,
+        select: Sequence[str] | None = None,
+    ) -> Failure | None:
+        """Let dbt build what depends on these streams, what it selects, or everything."""
         try:
             self.transformed = run_dbt(
-                self.database.dsn, streams=pairs, on_event=self._hear_dbt, on_wait=self._obey
+                self.database.dsn,
+                streams=streams,
+                select=select,
+                on_event=self._hear_dbt,
+                on_wait=self._obey,
             )
         except _Stopped:
             return self.ledger.failure or self._stopped()

@@ -2,7 +2,6 @@
 """Queues the runs of schedules when they are due; any number may do so at once."""
 
 from ipai_orchestrate.scheduler.occurrences import Rule
-from ipai_orchestrate.scheduler.rounds import Scheduler
 from ipai_orchestrate.scheduler.schedules import Schedule, ScheduleBook
 
-__all__ = ["Rule", "Schedule", "ScheduleBook", "Scheduler"]
+__all__ = ["Rule", "Schedule", "ScheduleBook"]

@@ -17,6 +17,7 @@ from ipai_orchestrate.exceptions import ConfigurationError, OrchestrateError
 from ipai_orchestrate.journal import Journal
 from ipai_orchestrate.pipeline.database import Connection, Database
 from ipai_orchestrate.pipeline.stop import Stop
+from ipai_orchestrate.pipelines.register import PipelineRegister
 from ipai_orchestrate.scheduler.misfire import due_times
 from ipai_orchestrate.scheduler.occurrences import Rule
 from ipai_orchestrate.scheduler.schedules import Schedule, ScheduleBook
@@ -60,6 +61,8 @@ class Scheduler:
         plane, book = ControlPlane(self._connection), ScheduleBook(self._connection)
         for lost in plane.reap():
             self._journal.say("run_lost", "warning", run_id=lost.run_id, retried_as=lost.retry_id)
+        for ended in PipelineRegister(self._connection).advance():
+            self._journal.say("pipeline_ended", **vars(ended))
         return min((self._decide(book, one) for one in book.all()), default=ROUND_SECONDS)
 
     def _decide(self, book: ScheduleBook, schedule: Schedule) -> float:

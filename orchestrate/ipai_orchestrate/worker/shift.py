@@ -30,6 +30,7 @@ from ipai_orchestrate.pipeline.database import Connection, Database
 from ipai_orchestrate.pipeline.runner import RunOptions, RunResult, perform
 from ipai_orchestrate.pipeline.start import close_abandoned
 from ipai_orchestrate.pipeline.stop import Stop
+from ipai_orchestrate.pipelines import PipelineRegister
 from ipai_orchestrate.worker.doorbell import Doorbell
 from ipai_orchestrate.worker.login import check_login
 
@@ -130,6 +131,7 @@ class Worker:
         try:
             plane = ControlPlane(self._reach())
             self._sweep(plane)
+            self._advance(plane)
             while self._has_room() and not self._stop.signum:
                 run = self._claim(plane)
                 if run is None:
@@ -162,6 +164,11 @@ class Worker:
         if time.monotonic() >= self._sweep_due:
             close_abandoned(plane, self._options.run.work_root)
             self._sweep_due = time.monotonic() + SWEEP_SECONDS
+
+    def _advance(self, plane: ControlPlane) -> None:
+        """Start the steps of pipelines whose turn has come: a run of ours may have been last."""
+        for ended in PipelineRegister(plane.connection).advance():
+            self._journal.say("pipeline_ended", **vars(ended))
 
     # -- performing --------------------------------------------------------------------------
 

@@ -14,8 +14,9 @@ from ipai_orchestrate.exceptions import ConfigurationError, NotFoundError, Refus
 from ipai_orchestrate.journal import Journal
 from ipai_orchestrate.pipeline.database import Database
 from ipai_orchestrate.pipeline.stop import Stop
-from ipai_orchestrate.scheduler import ScheduleBook, Scheduler
+from ipai_orchestrate.scheduler import ScheduleBook
 from ipai_orchestrate.scheduler import rounds as rounds_module
+from ipai_orchestrate.scheduler.rounds import Scheduler
 
 SUBJECT = "instance:github-acme"
 
