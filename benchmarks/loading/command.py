@@ -57,6 +57,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         home=home,
         environments=Environments(home / "peers"),
         with_peers=not options.without_peers,
+        who=tuple(options.who or ("",)),
     )
 
 
@@ -72,6 +73,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=", ".join(SECTIONS))
     add("--large", action="store_true", help="also ten million rows")
     add("--without-peers", action="store_true", help="only ours and the limit")
+    add("--who", nargs="+", metavar="WORD", help="only those whose name has one of these words")
     add("--rows", type=int, help="flat records of 226 bytes; 200,000")
     add("--nested-rows", type=int, help="records of 2.5 KB; 50,000")
     add("--pipe-rows", type=int, help="flat records through the pipe; 1,000,000")

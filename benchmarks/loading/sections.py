@@ -43,6 +43,7 @@ class Plan:
     home: Path
     environments: Environments
     with_peers: bool = True
+    who: tuple[str, ...] = ("",)
 
     def load(self, kind: str, rows: int) -> Load:
         """A stream; kept for the next run."""
@@ -56,7 +57,8 @@ class Plan:
     def race(self, contenders: Sequence[Contender], loads: Sequence[Load]) -> list[Measure]:
         """Warm up with small loads, then measure."""
         small = [self.load(one.kind, max(1, one.rows // _WARM_UP_SHARE)) for one in loads]
-        return race(contenders, loads, small, self.rules)
+        chosen = [one for one in contenders if any(word in one.label for word in self.who)]
+        return race(chosen, loads, small, self.rules)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
