@@ -8,10 +8,9 @@ takes its records one by one.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from itertools import chain, repeat
-from operator import attrgetter, itemgetter
-from typing import Any, Final, NamedTuple
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -26,6 +25,7 @@ from ipai_kit.bronze import (
     RecordRejectedError,
     Row,
     StreamPlan,
+    new_record_hash,
     sortable_cursor,
 )
 
@@ -34,7 +34,6 @@ _END_OF_SECONDS: Final = UTC_SECONDS_MARKS[-1]
 _NINE_DECIMALS: Final = f".000000000{_END_OF_SECONDS}\n"
 
 _NO_HASHES: Final = repeat(NO_HASH)
-_first, _last = itemgetter(0), itemgetter(-1)
 
 _encode_lines = msgspec.json.Encoder(order="deterministic").encode_lines
 
@@ -48,10 +47,9 @@ class RecordBlock:
     cursors: Sequence[str | None]
     hashes: Iterable[bytes]
 
-    def rows(self, emitted: int) -> list[Row]:
-        """What a target buffers, one row for each record."""
-        times = repeat(emitted)
-        return list(zip(self.keys, self.records, times, self.cursors, self.hashes, strict=False))
+    def rows(self, emitted: Iterable[int]) -> list[Row]:
+        """What a target buffers, one row for each record; `emitted` may go on without end."""
+        return list(zip(self.keys, self.records, emitted, self.cursors, self.hashes, strict=False))
 
 
 class BlockDecoder(NamedTuple):
@@ -61,7 +59,13 @@ class BlockDecoder(NamedTuple):
     attributes: Sequence[str]
 
 
-BlockExtract = Callable[[bytes], RecordBlock | None]
+class BlockExtract(Protocol):
+    """Takes whole lines apart, given as a block and, where that is at hand, one by one."""
+
+    def __call__(
+        self, block: bytes, records: Sequence[bytes] | None = None, /
+    ) -> RecordBlock | None:
+        """The columns of the records; None for lines that must be looked at alone."""
 
 
 def compile_block_extract(
@@ -82,9 +86,9 @@ def compile_block_extract(
     decode_lines, attributes = decoder or _picking(plan)
     getters = [attrgetter(attribute) for attribute in attributes]
 
-    def extract(block: bytes) -> RecordBlock | None:
-        records = _objects(block)
-        if records is None:
+    def extract(block: bytes, records: Sequence[bytes] | None = None, /) -> RecordBlock | None:
+        records = _lines(block) if records is None else records
+        if not _are_objects(block, len(records)):
             return None
         try:
             picked = decode_lines(block)
@@ -99,13 +103,13 @@ def compile_block_extract(
             return None
         if keys is None:
             return None
-        hashes = [blake2b(one, digest_size=8).digest() for one in records] if hashed else _NO_HASHES
+        hashes = _hashes(records) if hashed else _NO_HASHES
         return RecordBlock(records, keys, cursors, hashes)
 
     return extract
 
 
-def leave_alone(block: bytes) -> None:
+def leave_alone(block: bytes, records: Sequence[bytes] | None = None, /) -> None:
     """Take every record of a stream one by one."""
 
 
@@ -115,19 +119,33 @@ def _picking(plan: StreamPlan) -> BlockDecoder:
     return BlockDecoder(picker.decode_lines, picker.attributes)
 
 
-def _objects(block: bytes) -> list[bytes] | None:
-    """The lines, if each is exactly one object without anything around it.
+def _lines(block: bytes) -> list[bytes]:
+    """The lines of a block; an unfinished last line is not one."""
+    lines = block.split(b"\n")
+    del lines[-1]
+    return lines
+
+
+def _are_objects(block: bytes, count: int) -> bool:
+    """Whether each line is exactly one object without anything around it.
 
     A value cannot go on in the next line: what follows a line's end is an opening brace.
     """
-    records = block.split(b"\n")
-    if records.pop() or not all(records):
-        return None
-    count = len(records)
-    is_clean = (
-        bytes(map(_first, records)) == b"{" * count and bytes(map(_last, records)) == b"}" * count
+    return (
+        count > 0
+        and block.startswith(b"{")
+        and block.endswith(b"}\n")
+        and block.count(b"}\n{") == count - 1
     )
-    return records if is_clean and count else None
+
+
+def _hashes(records: Sequence[bytes]) -> list[bytes]:
+    hashes = []
+    for record in records:
+        digest = new_record_hash()
+        digest.update(record)
+        hashes.append(digest.digest())
+    return hashes
 
 
 def _keys(columns: Sequence[Sequence[Any]]) -> list[bytes] | None:

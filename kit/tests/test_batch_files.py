@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 from datetime import UTC, datetime
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def test_the_usual_block_is_taken_at_once_as_one_by_one(keys: list[str]) -> None
     found = compile_block_extract(plan, hashed=True)(joined(records))
 
     assert found is not None
-    assert found.rows(7) == [
+    assert found.rows(repeat(7)) == [
         (*extract(one)[:1], one, 7, *extract(one)[1:], record_hash(one)) for one in records
     ]
 

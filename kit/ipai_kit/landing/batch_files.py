@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 from urllib.parse import unquote, urlsplit
@@ -78,7 +79,7 @@ def take_apart(
         has_nul = NUL_ESCAPE in block
         columns = None if has_nul else extract(block)
         if columns is not None:
-            yield columns.rows(file.emitted)
+            yield columns.rows(repeat(file.emitted))
             continue
         records = [
             Message("RECORD", message.stream, msgspec.Raw(record), version=message.version)

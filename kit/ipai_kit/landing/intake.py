@@ -2,10 +2,12 @@
 """Fills batches from messages; decides when a batch is full and which STATE may follow it."""
 
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate, repeat
 from operator import itemgetter
 from typing import Any
 
@@ -40,7 +42,8 @@ from ipai_kit.landing.generation import Generation
 from ipai_kit.landing.place import BronzePlace, bronze_place
 from ipai_kit.landing.record_check import RecordChecks, StreamChecks
 from ipai_kit.landing.settings import LandingSettings
-from ipai_kit.singer.reader import DecodedBlock, InputError, Message, RejectedMessage
+from ipai_kit.singer.reader import NUL_ESCAPE, DecodedBlock, InputError, Message, RejectedMessage
+from ipai_kit.singer.record_runs import RecordRun
 
 
 @dataclass
@@ -88,7 +91,25 @@ class Intake:
         self._take_messages(block)
         if block.fault is not None:
             raise block.fault
-        self.check_limit()
+
+    def take_run(self, run: RecordRun) -> bool:
+        """Take records whose messages are of one shape; False if they must be decoded instead."""
+        progress = self._streams.get(run.stream)
+        if progress is None:
+            return False
+        if self.settings.refuses_nul and NUL_ESCAPE in run.block:
+            return False
+        columns = progress.checks.take_apart(run.block, run.records)
+        if columns is None:
+            return False
+        self._read_at = emitted_micros(datetime.now(UTC))
+        if len(run.times) == 1:
+            rows = columns.rows(repeat(self._emitted(run.times[0])))
+        else:
+            moments = {time: self._emitted(time) for time in dict.fromkeys(run.times)}
+            rows = columns.rows(map(moments.__getitem__, run.times))
+        self._take_rows(progress, rows, run.version)
+        return True
 
     def flush(self) -> None:
         """Hand the batch over, with the latest STATE before this point."""
@@ -307,15 +328,25 @@ class Intake:
     ) -> None:
         """Take records of one stream whose rows are ready."""
         while rows:
-            room = max(1, self._room()[0])
-            part, rows = rows[:room], rows[room:]
-            size = sum(map(len, map(itemgetter(1), part)))
+            taken, size = self._fitting(rows)
+            part, rows = rows[:taken], rows[taken:]
             stream = self._stream_batch(progress)
             if version is not None:
                 progress.generation.take_all(stream, int(version), (row[0] for row in part))
             stream.add(part)
-            self._count(progress, len(part), size)
+            self._count(progress, taken, size)
             self._flush_if_full()
+
+    def _fitting(self, rows: Sequence[Row]) -> tuple[int, int]:
+        """How many rows the batch takes before it is full, and their bytes."""
+        most, bytes_left = self._room()
+        taken = min(len(rows), max(1, most))
+        lengths = list(map(len, map(itemgetter(1), rows[:taken])))
+        if sum(lengths) < bytes_left:
+            return taken, sum(lengths)
+        totals = list(accumulate(lengths))
+        taken = min(taken, bisect_left(totals, bytes_left) + 1)
+        return taken, totals[taken - 1]
 
     def _take_rejected(self, message: RejectedMessage, line: int) -> None:
         progress = self._streams.get(message.stream)

@@ -15,6 +15,7 @@ from ipai_kit.singer.reader import (
     LineBlocks,
     MessageDecoder,
 )
+from ipai_kit.singer.record_runs import split_runs
 
 
 class TargetRun:
@@ -66,11 +67,21 @@ class TargetRun:
                     break
                 block = lines.feed(chunk)
                 if block is not None:
-                    self.intake.take(decoder.decode(block))
+                    self._take(block, decoder)
             if self._seconds_left() == 0:
                 self.intake.flush()
         if rest := lines.rest():
             self.intake.take(decoder.decode(rest, is_cut_off=True))
+
+    def _take(self, block: bytes, decoder: MessageDecoder) -> None:
+        """Take whole lines; those that are records of one shape without decoding each message."""
+        for part in split_runs(block):
+            if isinstance(part, bytes):
+                self.intake.take(decoder.decode(part))
+            elif self.intake.take_run(part):
+                decoder.line_count += len(part.records)
+            else:
+                self.intake.take(decoder.decode(part.text))
 
     def _check(self) -> None:
         """See whether the run must end: an error of the writer, too many dead letters, a signal."""

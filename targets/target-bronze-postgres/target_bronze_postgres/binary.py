@@ -4,6 +4,8 @@
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
+from operator import itemgetter
 from typing import ClassVar, Final
 
 from psycopg.adapt import Buffer, Dumper
@@ -45,42 +47,71 @@ def text_field(text: str | None) -> bytes:
 
 
 def copy_chunks(
-    rows: Iterable[Row], *, instance_id: str, source: str, stream: str, run_id: str | None
+    rows: Sequence[Row], *, instance_id: str, source: str, stream: str, run_id: str | None
 ) -> Iterator[bytes]:
     """The rows as COPY data, in chunks small enough to overlap with the server's work."""
     constant = b"".join(map(text_field, (instance_id, source, stream, run_id)))
     lead = _COLUMN_COUNT + constant
-    parts: list[Buffer] = [_COPY_HEADER]
-    size = 0
-    last_emitted, last_cursor_length, moment = None, None, b""
-    for key, record, emitted, cursor, digest in rows:
-        length = len(record)
-        if cursor is None:
-            cursor_text, cursor_length = b"", _NULL_LENGTH
+    yield _COPY_HEADER
+    for part in _parts(rows):
+        if len(part) == 1 and len(part[0][1]) > _CHUNK_BYTES:
+            yield from _huge_row(lead, part[0])
         else:
-            cursor_text = cursor.encode()
-            cursor_length = len(cursor_text)
-        if emitted != last_emitted or cursor_length != last_cursor_length:
-            moment = _pack_emitted(8, emitted, cursor_length)
-            last_emitted, last_cursor_length = emitted, cursor_length
-        if length < _TABLE_SIZE:
-            head = _JSONB_HEADS[length]
-        else:
-            head = _pack_jsonb_head(length + 1, _JSONB_VERSION)
-        if length > _CHUNK_BYTES:  # a huge record is not joined: it would be in memory twice
-            parts += (lead, _LENGTHS[len(key)], key, head)
-            yield b"".join(parts)
-            yield from _slices(record)
-            parts, size = [moment, cursor_text, _EIGHT, digest], 0
-            continue
-        parts += (lead, _LENGTHS[len(key)], key, head, record, moment, cursor_text, _EIGHT, digest)
+            yield _packed(lead, part)
+    yield _COPY_TRAILER
+
+
+def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Consecutive rows that make one chunk; a huge row is a chunk of its own."""
+    start = size = 0
+    for end, length in enumerate(map(len, map(itemgetter(1), rows))):
+        if size and size + length > _CHUNK_BYTES:
+            yield rows[start:end]
+            start, size = end, 0
         size += length
-        if size > _CHUNK_BYTES:
-            yield b"".join(parts)
-            parts = []
-            size = 0
-    parts.append(_COPY_TRAILER)
-    yield b"".join(parts)
+    if start < len(rows):
+        yield rows[start:]
+
+
+def _packed(lead: bytes, rows: Sequence[Row]) -> bytes:
+    """Rows in COPY's format: column by column, in loops that run in C."""
+    keys, records, emitted, cursors, hashes = zip(*rows, strict=True)
+    if None in cursors:
+        texts = [b"" if cursor is None else cursor.encode() for cursor in cursors]
+        lengths = [_NULL_LENGTH if cursor is None else len(cursor.encode()) for cursor in cursors]
+    else:
+        texts = list(map(str.encode, cursors))
+        lengths = list(map(len, texts))
+    columns = (
+        repeat(lead),
+        map(_LENGTHS.__getitem__, map(len, keys)),
+        keys,
+        _jsonb_heads(list(map(len, records))),
+        records,
+        map(_pack_emitted, repeat(8), emitted, lengths),
+        texts,
+        repeat(_EIGHT),
+        hashes,
+    )
+    return b"".join(chain.from_iterable(zip(*columns, strict=False)))
+
+
+def _jsonb_heads(sizes: Sequence[int]) -> Iterable[bytes]:
+    if max(sizes) < _TABLE_SIZE:
+        return map(_JSONB_HEADS.__getitem__, sizes)
+    return [_pack_jsonb_head(size + 1, _JSONB_VERSION) for size in sizes]
+
+
+def _huge_row(lead: bytes, row: Row) -> Iterator[bytes]:
+    """One row whose record is not joined with anything: it would be in memory twice."""
+    key, record, emitted, cursor, digest = row
+    yield b"".join(
+        (lead, _LENGTHS[len(key)], key, _pack_jsonb_head(len(record) + 1, _JSONB_VERSION))
+    )
+    yield from _slices(record)
+    text = b"" if cursor is None else cursor.encode()
+    length = _NULL_LENGTH if cursor is None else len(text)
+    yield b"".join((_pack_emitted(8, emitted, length), text, _EIGHT, digest))
 
 
 def _slices(record: bytes) -> Iterator[bytes]:
