@@ -116,9 +116,9 @@ STEP = "pipeline: p\nsteps:\n  a:\n    "
             "Field minute",
         ),
         (
-            "pipeline: p\ntrigger: {schedule: 1 * * * *, timezone: Mars}\nsteps: {a: {instance: x}}\n",
-            "2:43",
-            "Time zone 'Mars' is unknown",
+            "pipeline: p\ntrigger: {schedule: 1 * * * *, timezone: X}\nsteps: {a: {instance: x}}\n",
+            "2:42",
+            "Time zone 'X' is unknown",
         ),
         (
             "pipeline: p\ntrigger: {timezone: UTC}\nsteps:\n  a: {instance: x}\n",
