@@ -47,6 +47,18 @@ class StreamBatch:
             if old is not row and is_superseded(old, row):
                 self.rows[row[0]] = row
 
+    def absorb(self, later: "StreamBatch") -> None:
+        """Take in what came after it, before anything else did."""
+        self.plan = later.plan
+        self.add(later.to_write())
+        self.received += later.received
+        self.dead += later.dead
+        self.size += later.size
+        for version, keys in later.generation_keys.items():
+            self.generation_keys.setdefault(version, set()).update(keys)
+        if later.complete_version is not None:
+            self.complete_version = later.complete_version
+
     def to_write(self) -> list[Row]:
         """Rows in the order of their first delivery."""
         return self.versions if self.keeps_every_version else list(self.rows.values())
@@ -69,6 +81,28 @@ class FlushBatch:
     quarantined: int = 0
     read_files: list[Path] = field(default_factory=list)
     """Files handed over by the tap whose last record is in this batch, or was in one before."""
+    is_open: bool = False
+    """To be committed together with a batch that follows, which has the STATE of its rows."""
+    drops_open: bool = False
+    """Whether open batches before it are never to be committed: the input ended in between."""
+    closes: bool = False
+    """Whether open batches before it are committed with it, however empty it is."""
+
+    @property
+    def holds_anything(self) -> bool:
+        """Whether there is anything to commit, or to hand on after a commit."""
+        return bool(self.streams or self.dead_letters or self.state or self.read_files)
+
+    def absorb(self, later: "FlushBatch") -> None:
+        """Take in what came after it, before anything else did."""
+        for name, stream in later.streams.items():
+            if name in self.streams:
+                self.streams[name].absorb(stream)
+            else:
+                self.streams[name] = stream
+        self.dead_letters += later.dead_letters
+        self.read_files += later.read_files
+        self.state = later.state or self.state
 
     def bury(self, stream: StreamBatch, reason: RejectionReason, error: str, raw: bytes) -> None:
         """Put a record of a stream among the dead letters."""

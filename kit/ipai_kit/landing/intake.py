@@ -30,6 +30,7 @@ from ipai_kit.bronze import (
 from ipai_kit.exceptions import ConfigurationError
 from ipai_kit.landing.batch import DeadLetter, FlushBatch, StreamBatch
 from ipai_kit.landing.batch_files import find_files, take_apart
+from ipai_kit.landing.commit_order import CommitOrder
 from ipai_kit.landing.drift import Drift
 from ipai_kit.landing.events import EventLog
 from ipai_kit.landing.exceptions import (
@@ -83,6 +84,7 @@ class Intake:
         self._rows = 0
         self._size = 0
         self._read_at = 0
+        self._order = CommitOrder() if settings.commits_state else None
         self._warned: set[str] = set()
 
     def take(self, block: DecodedBlock) -> None:
@@ -111,15 +113,33 @@ class Intake:
         self._take_rows(progress, rows, run.version)
         return True
 
-    def flush(self) -> None:
-        """Hand the batch over, with the latest STATE before this point."""
-        batch = self._batch
-        self._batch = FlushBatch()
-        self._rows = self._size = 0
+    def flush(self, *, whole: bool = False) -> None:
+        """Hand the batch over, with the latest STATE before this point.
+
+        What no STATE covers yet may stay behind where that matters, unless all is to go.
+        """
+        if self._order is None:
+            batches, self._batch = [self._batch], FlushBatch()
+        else:
+            is_full = min(self._room()) <= 0
+            batches, self._batch = self._order.divide(self._batch, is_full=is_full, whole=whole)
+        self._rows = sum(stream.received for stream in self._batch.streams.values())
+        self._size = sum(stream.size for stream in self._batch.streams.values())
         self.deadline = None
-        self._look_for_news(batch)
-        if batch.streams or batch.dead_letters or batch.state or batch.read_files:
-            self._submit(batch)
+        self._hand_over(batches)
+
+    def stop(self) -> None:
+        """Hand over what may be committed of an input that ends before its end."""
+        if self._order is None:
+            self.flush()
+        else:
+            self._hand_over(self._order.cut(self._batch))
+
+    def _hand_over(self, batches: Sequence[FlushBatch]) -> None:
+        for batch in batches:
+            self._look_for_news(batch)
+            if batch.holds_anything or batch.closes or batch.drops_open:
+                self._submit(batch)
 
     def finish(self, *, is_complete: bool) -> None:
         """Flush the rest; a complete input also ends the generations it opened."""
@@ -128,6 +148,7 @@ class Intake:
                 version = progress.generation.complete_at_end()
                 if version is not None:
                     self._stream_batch(progress).complete_version = version
+        self._settle()
         self.flush()
 
     def check_limit(self, quarantined: int = 0) -> None:
@@ -252,8 +273,15 @@ class Intake:
             text = f"Line {line} of the input is a STATE without a value."
             raise InputError(text, next_step="Look at the tap.")
         self._batch.state = _text(message.value, "STATE", message.stream, line)
+        self._settle()
         for progress in self._streams.values():
             progress.generation.state_passed()
+
+    def _settle(self) -> None:
+        """Note that what came so far may be committed."""
+        if self._order is not None:
+            self._order.settle(self._batch)
+            self._batch = FlushBatch()
 
     def _take_schema(self, message: Message, line: int) -> None:
         given = _text(message.schema, "SCHEMA", message.stream, line)
@@ -291,7 +319,7 @@ class Intake:
             self._streams[plan.stream] = progress
         elif progress.plan != plan or progress.schema != given:
             if not progress.plan.lands_like(plan):
-                self.flush()
+                self.flush(whole=True)
             progress.plan, progress.schema = plan, given
             progress.checks = self._checks.compile(plan, schema)
         self._stream_batch(progress)
@@ -304,7 +332,7 @@ class Intake:
         version = int(message.version)
         if progress.generation.activate(version):
             self._stream_batch(progress).complete_version = version
-            self.flush()
+            self.flush(whole=True)
 
     def _take_batch(self, message: Message, line: int) -> None:
         """Take the records of files; what ends a run is looked for after every block."""
@@ -413,7 +441,7 @@ class Intake:
         self._start_clock()
 
     def _flush_if_full(self) -> None:
-        if min(self._room()) <= 0:
+        if min(self._room()) <= 0 or (self._order is not None and self._order.is_awaited):
             self.flush()
         else:
             self._start_clock()

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run: waits for input, time or a signal, and keeps STATE behind the rows it speaks of."""
 
+import contextlib
 import time
+from pathlib import Path
 
 from ipai_kit.exceptions import ConnectorError, StoppedError
 from ipai_kit.landing.batch import FlushBatch, StreamReport
@@ -31,6 +33,8 @@ class TargetRun:
             landing.settings, self._writer.submit, events, between_blocks=self._check
         )
         self._quarantined = 0
+        self._read_files: list[Path] = []
+        self._deletes_files = landing.settings.delete_batch_files
         self._last_state: bytes | None = None
 
     def read(self, source: ByteSource) -> None:
@@ -39,7 +43,7 @@ class TargetRun:
             self._read_all(source)
         except ConnectorError:
             if not self._writer.has_failed:
-                self.intake.flush()
+                self.intake.stop()
                 self._writer.wait()
             raise
 
@@ -64,6 +68,7 @@ class TargetRun:
             if source.wait(self._seconds_left()):
                 chunk = source.read()
                 if not chunk:
+                    self._check()  # who stops us may have stopped the tap: that is no clean end
                     break
                 block = lines.feed(chunk)
                 if block is not None:
@@ -98,9 +103,17 @@ class TargetRun:
     def _committed(self, batch: FlushBatch, reports: list[StreamReport]) -> None:
         """Called by the writer after each commit: only now may the STATE leave."""
         self._quarantined += batch.quarantined
+        self._read_files = [] if batch.drops_open else self._read_files + batch.read_files
+        if batch.is_open:
+            return
         for report in reports:
             if report.received or report.retired:
                 self._events.flushed(report)
         if batch.state is not None and batch.state != self._last_state:
             hand_on_state(batch.state)
             self._last_state = batch.state
+        files, self._read_files = self._read_files, []
+        if self._deletes_files:
+            for path in files:
+                with contextlib.suppress(OSError):  # it is loaded: whether it goes is no matter
+                    path.unlink()

@@ -60,6 +60,12 @@ LANDING_SETTINGS: Final[dict[str, Any]] = {
         "title": "Retry time",
         "description": "How long a commit is tried again while the store is away.",
     },
+    "delete_batch_files": {
+        "type": "boolean",
+        "default": False,
+        "title": "Delete batch files",
+        "description": "Delete the files of a BATCH once their records are committed.",
+    },
     "dead_letter_limit": {
         "type": "integer",
         "minimum": 0,
@@ -100,6 +106,9 @@ class LandingSettings:
     dead_letter_limit: int
     validate: str = "types"
     on_invalid: str = "land"
+    delete_batch_files: bool = False
+    commits_state: bool = False
+    """Whether STATE is committed with its rows, so that no row may be committed without it."""
     refuses_nul: bool = False
     """Whether the store cannot hold the NUL character in a text."""
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from ipai_kit.bronze import StreamPlan
-from ipai_kit.exceptions import ConnectorError
+from ipai_kit.exceptions import ConnectorError, TryAgainLaterError
 from ipai_kit.landing.batch import FlushBatch, StreamReport
 from target_bronze_postgres.binary import (
     BigintArray,
@@ -30,6 +31,7 @@ from target_bronze_postgres.faults import Fate, explain, fate_of
 from target_bronze_postgres.landing_transaction import Landing
 from target_bronze_postgres.quarantine import move_unstorable
 from target_bronze_postgres.settings import TARGET_NAME, Settings
+from target_bronze_postgres.state_keeping import check_right, save_state
 from target_bronze_postgres.statements import statement
 from target_bronze_postgres.tables import (
     BronzeTable,
@@ -62,11 +64,15 @@ class Database:
     _connection: Connection | None = None
     _facts: ServerFacts | None = None
     _in_doubt: tuple[str, list[StreamReport]] | None = None
+    _held: list[StreamReport] | None = None
+    """What open batches did within a transaction that goes on; None when there is none."""
 
     def open(self) -> None:
         """Connect, so that wrong settings show before anything is read."""
         try:
-            self._persist(self._connected)
+            connection = self._persist(self._connected)
+            if self.settings.lease is not None:
+                check_right(connection)
         except ConnectorError:
             self.close()
             raise
@@ -103,6 +109,7 @@ class Database:
                 return work()
             except psycopg.Error as error:
                 self._forget_attempt()
+                self._check_held(error)
                 fate = fate_of(error)
                 if fate is Fate.EXAMINE_DATA and refusal is None and batch is not None:
                     refusal = error
@@ -129,16 +136,30 @@ class Database:
         connection = self._connected()
         if (settled := self._settle(connection)) is not None:
             return settled
+        if batch.drops_open:
+            connection.rollback()
+            self._held = None
+        if batch.is_open and self._held is None:
+            connection.execute(statement("begin"))
+            self._held = []
         for stream in batch.streams.values():
             name = table_name(stream.plan)
             if name not in self.tables:
                 self.tables[name] = self._open_table(connection, stream.plan)
-        with connection.transaction():
+        with connection.transaction():  # a savepoint while open batches are held
             reports = Landing(connection, self.settings, self.tables, self._may_copy).write(batch)
+            if batch.is_open:
+                self._held = [*(self._held or []), *reports]
+                return []
+            reports = [*(self._held or []), *reports]
+            if batch.state is not None and self.settings.lease is not None:
+                save_state(connection, self.settings.lease, batch.state)
             row = connection.execute(statement("assigned_transaction")).fetchone()
             if row and row[0]:
                 self._in_doubt = (row[0], reports)
-        self._in_doubt = None
+        if self._held is not None:
+            connection.execute(statement("commit"))
+        self._in_doubt = self._held = None
         self._first_loads |= {table.name for table in self.tables.values() if table.is_first_load}
         return reports
 
@@ -168,7 +189,12 @@ class Database:
             message = "the previous attempt is still being committed"
             raise psycopg.errors.LockNotAvailable(message)
         self._in_doubt = None
-        return reports if status == "committed" else None
+        if status == "committed":
+            self._held = None
+            return reports
+        if self._held is not None:
+            raise _lost_rows(reason="the commit did not get through.")
+        return None
 
     def _leave_out(self, batch: FlushBatch, refusal: psycopg.Error) -> None:
         """Move the records that the server cannot store to the dead letters."""
@@ -183,11 +209,26 @@ class Database:
         if self._connection is not None and (self._connection.closed or self._connection.broken):
             self.close()
 
+    def _check_held(self, error: psycopg.Error) -> None:
+        """Stop when open batches went with their transaction: their records must come again."""
+        is_whole = (
+            self._connection is not None
+            and self._connection.info.transaction_status == TransactionStatus.INTRANS
+        )
+        if self._held is None or is_whole or self._in_doubt is not None:
+            return
+        raise _lost_rows(explain(error).message) from error
+
     def _connected(self) -> Connection:
         if self._connection is None:
             self._connection = _connect(self.settings.database_url)
             self._facts = server_facts(self._connection)
         return self._connection
+
+
+def _lost_rows(reason: str) -> TryAgainLaterError:
+    message = f"Rows that waited for their STATE are lost: {reason}"
+    return TryAgainLaterError(message, next_step="Run again: they were not committed.")
 
 
 def _connect(database_url: str) -> Connection:

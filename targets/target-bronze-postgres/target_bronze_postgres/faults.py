@@ -20,6 +20,7 @@ from ipai_kit.exceptions import (
 
 _DISK_FULL: Final = "53100"
 _COPY_REFUSED: Final = "0A000"
+_LEASE_LOST: Final = "PT410"
 _RETRIED_CLASSES: Final = ("08", "40", "53", "55", "57", "58")
 _RETRIED_STATES: Final = frozenset({"23505", "25006", "42P01", "3F000", "25P02"})
 _DATA_CLASSES: Final = ("22", "54")
@@ -75,6 +76,12 @@ def explain(error: psycopg.Error) -> ConnectorError:
         message = f"The database role lacks a grant: {text}."
         step = "Grant CREATE on the database (for new schemas) or USAGE, SELECT, INSERT, UPDATE."
         return CredentialsError(message, next_step=step)
+    if state == _LEASE_LOST:
+        message = f"STATE may not be saved any more: {text}."
+        return TryAgainLaterError(message, next_step="Another worker has the run, or it is over.")
+    if state.startswith("PT"):
+        message = f"The control plane refuses the STATE: {text}."
+        return ConnectorError(message, next_step="Its rows were not committed either.")
     if state == _DISK_FULL:
         message = f"The database has no disk space left: {text}."
         return TryAgainLaterError(message, next_step="Free space; what was committed is safe.")

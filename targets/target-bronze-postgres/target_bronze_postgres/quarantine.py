@@ -55,7 +55,8 @@ def _move(connection: Connection, batch: FlushBatch, stream: StreamBatch) -> int
 def _refused(connection: Connection, rows: Sequence[Row]) -> list[tuple[Row, str]]:
     try:
         query = statement("storable_records")
-        connection.execute(query, {"records": text_array([row[1] for row in rows])})
+        with connection.transaction():  # what went before it in a transaction stays
+            connection.execute(query, {"records": text_array([row[1] for row in rows])})
     except psycopg.Error as error:
         if fate_of(error) is not Fate.EXAMINE_DATA:
             raise

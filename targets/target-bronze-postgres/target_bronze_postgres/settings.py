@@ -3,9 +3,10 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 from ipai_kit.exceptions import ConfigurationError
 from ipai_kit.landing.settings import LANDING_SETTINGS, UPSERT, LandingSettings, checked_values
@@ -30,6 +31,18 @@ CONFIG_SCHEMA: Final[dict[str, Any]] = {
             "title": "Load method",
             "description": "upsert keeps the newest version of each key, append every version.",
         },
+        "state_in_transaction": {
+            "type": "boolean",
+            "default": False,
+            "title": "STATE in the transaction",
+            "description": "Save STATE in the control plane of this database, with its rows.",
+        },
+        "lease_token": {
+            "type": ["string", "null"],
+            "secret": True,
+            "title": "Lease token",
+            "description": "Token of the run's lease, for its STATE. Default: IPAI_LEASE_TOKEN.",
+        },
         "hard_delete": {
             "type": "boolean",
             "default": False,
@@ -40,12 +53,22 @@ CONFIG_SCHEMA: Final[dict[str, Any]] = {
 }
 
 
+@dataclass(frozen=True)
+class Lease:
+    """The right to write for a run."""
+
+    run_id: UUID
+    token: UUID = field(repr=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings(LandingSettings):
     """Checked settings of one run."""
 
     database_url: str
     hard_delete: bool
+    lease: Lease | None = None
+    """By which STATE is saved together with its rows; None where somebody else saves it."""
 
 
 def read_settings(config: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
@@ -53,12 +76,30 @@ def read_settings(config: Mapping[str, Any], environment: Mapping[str, str]) -> 
     values = checked_values(CONFIG_SCHEMA, config, environment)
     load_method = _LOAD_METHODS[values.pop("load_method")]
     database_url = values.pop("database_url") or find_database_url(environment)
+    lease = _lease(values, environment)
     return Settings(
         database_url=database_url,
+        lease=lease,
+        commits_state=lease is not None,
         keeps_every_version=load_method != UPSERT,
         refuses_nul=True,
         **values,
     )
+
+
+def _lease(values: dict[str, Any], environment: Mapping[str, str]) -> Lease | None:
+    token = values.pop("lease_token") or environment.get("IPAI_LEASE_TOKEN")
+    if not values.pop("state_in_transaction"):
+        return None
+    if not token or not values["run_id"]:
+        message = "Setting 'state_in_transaction' needs a run and the token of its lease."
+        step = "Set 'run_id' and 'lease_token', or leave STATE to whoever runs the target."
+        raise ConfigurationError(message, next_step=step)
+    try:
+        return Lease(UUID(values["run_id"]), UUID(token))
+    except ValueError as error:
+        message = "Setting 'run_id' or 'lease_token' is no UUID of the control plane."
+        raise ConfigurationError(message, next_step="Use those of the claimed run.") from error
 
 
 def find_database_url(environment: Mapping[str, str]) -> str:

@@ -1,5 +1,11 @@
 -- SPDX-License-Identifier: Apache-2.0
 
+-- name: begin
+begin
+
+-- name: commit
+commit
+
 -- name: transaction_settings
 -- Valid until the end of the transaction, so that a transaction pooler keeps nothing of them.
 -- The index is forced: a free planner scans the whole table once per batch, which is quadratic.
@@ -117,6 +123,15 @@ select pg_current_xact_id_if_assigned()::text
 
 -- name: transaction_status
 select pg_xact_status(%(transaction)s::xid8)
+
+-- name: may_save_state
+select coalesce(has_function_privilege(
+    to_regprocedure('connectors.save_connector_state(uuid, uuid, jsonb, boolean, bigint)')::oid,
+    'execute'), false)
+
+-- name: save_state
+-- Locks the run until the commit; raises PT410 when its lease is lost, PT422 for a STATE set back.
+select connectors.save_connector_state(%(run_id)s, %(lease_token)s, %(state)s::text::jsonb)
 
 -- name: coarse_statistics
 -- For the first ANALYZE, which must not cost a noticeable part of the load; autovacuum refines it.

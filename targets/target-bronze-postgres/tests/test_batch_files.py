@@ -127,6 +127,23 @@ def test_batches_may_carry_a_version(
     assert alive == [("[2]",), ("[3]",)]
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_files_go_after_their_commit_where_that_is_wanted(
+    run_target: Make, schema: Make, state: Make, tmp_path: Path, wanted: bool
+) -> None:
+    loaded = write_lines(tmp_path / "a.jsonl", ['{"id":1}', '{"id":2}'], compressed=False)
+    broken = tmp_path / "b.jsonl"
+    broken.write_bytes(b"no gzip")
+    messages = [batch([loaded], format="jsonl"), state(1)]
+    messages.append(batch([broken.as_uri()], format="jsonl", compression="gzip"))
+
+    done = run_target([schema(), *messages], delete_batch_files=wanted, batch_size_rows=2)
+
+    assert (done.exit_code, done.states) == (65, [1])
+    kept = {path.name for path in tmp_path.iterdir()}
+    assert kept == ({"b.jsonl"} if wanted else {"a.jsonl", "b.jsonl"})
+
+
 @pytest.mark.parametrize(
     ("message", "exit_code", "text"),
     [

@@ -20,7 +20,10 @@ def test_the_meltano_plugin_has_every_setting_with_its_description() -> None:
     described = {setting["name"]: setting["description"] for setting in plugin["settings"]}
     assert plugin["name"] == plugin["executable"] == TARGET_NAME
     assert described == {name: rule["description"] for name, rule in PROPERTIES.items()}
-    assert [s["name"] for s in plugin["settings"] if s.get("sensitive")] == ["database_url"]
+    assert [s["name"] for s in plugin["settings"] if s.get("sensitive")] == [
+        "database_url",
+        "lease_token",
+    ]
     assert plugin["capabilities"] == sorted(str(c.value) for c in TargetBronzePostgres.capabilities)
 
 
