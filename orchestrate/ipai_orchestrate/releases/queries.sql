@@ -12,10 +12,11 @@ from connectors.connector_definitions
 order by id, version desc;
 
 -- instances --
--- All instances, with the file that declares them.
+-- All instances but those that pipelines keep for themselves, with the file that declares them.
 select i.id, i.definition_id, i.definition_version, i.env, i.schedule, i.status, i.config, d.declared_in
 from connectors.connector_instances as i
 left join connectors.instance_declarations as d on d.instance_id = i.id
+where i.env <> 'platform'
 order by i.id;
 
 -- apply_instance --
