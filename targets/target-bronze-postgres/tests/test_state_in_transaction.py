@@ -15,7 +15,9 @@ RUN, TOKEN = "00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00
 LEASE = {"state_in_transaction": True, "run_id": RUN, "lease_token": TOKEN}
 SMALL = {"batch_size_rows": 10, "flush_seconds": 0.05}
 
-OTHERS = "select count(*) from pg_stat_activity where application_name = 'target-bronze-postgres'"
+OTHERS = """
+    select count(*) from pg_stat_activity where application_name = 'target-bronze-postgres'
+"""
 
 CONTROL_PLANE = """
     create schema connectors;
