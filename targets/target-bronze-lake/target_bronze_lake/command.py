@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `target-bronze-lake`."""
 
+import importlib
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
 from ipai_kit.landing.command import run_command
 from ipai_kit.landing.program import Landing, TargetProgram
 from target_bronze_lake.lake import Lake
-from target_bronze_lake.settings import CONFIG_SCHEMA, TARGET_NAME, read_settings
+from target_bronze_lake.settings import CONFIG_SCHEMA, TARGET_NAME, VERBS, read_settings
 
 
 def prepare(config: Mapping[str, Any], environment: Mapping[str, str]) -> Landing:
@@ -27,5 +29,7 @@ PROGRAM: Final = TargetProgram(
 
 
 def main() -> None:
-    """Run the command."""
+    """Land standard input, or care for the lake when a verb says so."""
+    if sys.argv[1:2] and sys.argv[1] in VERBS:
+        sys.exit(importlib.import_module("target_bronze_lake.maintenance").maintain(sys.argv[1:]))
     run_command(PROGRAM)

@@ -16,7 +16,6 @@ from target_bronze_lake.row_format import TableShape, plain_values
 from target_bronze_lake.storage import Storage, sync_file
 from target_bronze_lake.table_log import FLUSH_NOTE, Commit, CommitConflictError
 
-_RECENT_COMMITS: Final = 100
 _DELTA_TYPES: Final = {
     pa.string(): PrimitiveType("string"),
     pa.int32(): PrimitiveType("integer"),
@@ -34,6 +33,12 @@ class DeltaLog:
         self._path = path
         self._shape = shape
         self._known: DeltaTable | None = None
+        self._tried_after = -1
+
+    @property
+    def unmeasured(self) -> tuple[str, ...]:
+        """Columns without statistics."""
+        return self._shape.unmeasured
 
     @property
     def table(self) -> DeltaTable:
@@ -54,9 +59,15 @@ class DeltaLog:
         return self.table.transaction_version(app_id)
 
     def holds_flush(self, flush_id: str) -> bool:
-        """Whether one of the latest commits is this flush."""
-        latest = self.table.history(_RECENT_COMMITS)
-        return any(entry.get(FLUSH_NOTE) == flush_id for entry in latest)
+        """Whether a commit since the last attempt is this flush.
+
+        The log is read here: delta-rs' `history` blocks every other thread while it waits.
+        """
+        wanted = flush_id.encode()
+        return any(
+            wanted in self._storage.read(self._commit_path(version))
+            for version in range(self._tried_after + 1, self.table.version() + 1)
+        )
 
     def files(self) -> list[DataFile]:
         """The files that make up the table."""
@@ -72,6 +83,7 @@ class DeltaLog:
     def commit(self, commit: Commit) -> None:
         """Make a commit visible; raises CommitConflictError when it must be thought over."""
         table = self.table
+        self._tried_after = table.version()
         now = int(time.time() * 1000)
         actions: list[Any] = [
             AddAction(
@@ -97,9 +109,8 @@ class DeltaLog:
             )
         except CommitFailedError as error:
             raise CommitConflictError(str(error)) from error
-        version = table.version()
         table.update_incremental()
-        self._sync(version, table.version())
+        self._sync(self._tried_after, table.version())
 
     def _open(self) -> DeltaTable:
         url = f"{self._storage.url}/{self._path}"
@@ -126,9 +137,11 @@ class DeltaLog:
     def _sync(self, known: int, newest: int) -> None:
         """Bring new commits to the disk: STATE is handed on next."""
         if self._storage.folder is not None:
-            log = self._storage.folder / self._path / "_delta_log"
             for version in range(known + 1, newest + 1):
-                sync_file(log / f"{version:020}.json")
+                sync_file(self._storage.folder / self._commit_path(version))
+
+    def _commit_path(self, version: int) -> str:
+        return f"{self._path}/_delta_log/{version:020}.json"
 
 
 def delta_schema(shape: TableShape) -> Schema:

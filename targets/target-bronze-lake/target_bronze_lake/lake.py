@@ -10,19 +10,21 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final, TypeVar
 
 from ipai_kit.exceptions import ConnectorError
 from ipai_kit.landing.batch import FlushBatch, StreamBatch, StreamReport
 from ipai_kit.landing.place import BronzePlace, bronze_place
 from target_bronze_lake.bronze_table import BronzeTable, TableFlush
+from target_bronze_lake.compaction import compact
 from target_bronze_lake.dead_letters import PATH, DeadLetterTable, LetterFlush
 from target_bronze_lake.faults import STORE_ERRORS, explain, may_pass
 from target_bronze_lake.lake_table import LakeTable
 from target_bronze_lake.row_format import BRONZE, DEAD_LETTERS
 from target_bronze_lake.settings import Settings
-from target_bronze_lake.storage import Storage, open_storage
+from target_bronze_lake.storage import Storage, open_storage, require_conditional_puts
+from target_bronze_lake.vacuum import vacuum
 
 Result = TypeVar("Result")
 
@@ -54,7 +56,12 @@ class Lake:
         return reports
 
     def finish(self) -> None:
-        """Tidy up after the last batch of a complete run."""
+        """Compact what this run made of small files; everything is committed: a courtesy."""
+        for bronze in self.tables.values():
+            try:
+                self._tidy(bronze.table)
+            except STORE_ERRORS as error:
+                self.notify("not_optimized", level="warning", error=type(error).__name__)
 
     def close(self) -> None:
         """Nothing is kept open."""
@@ -75,6 +82,16 @@ class Lake:
             seconds=time.monotonic() - started,
         )
 
+    def _tidy(self, table: LakeTable) -> None:
+        if not self.settings.optimize_after:
+            return
+        done = compact(
+            table, self.settings.target_file_bytes, at_least=self.settings.optimize_after
+        )
+        if done.replaced:
+            removed = vacuum(table, self.settings.retention_hours).removed
+            self.notify("optimized", **asdict(done), removed=removed)
+
     def _table(self, stream: StreamBatch) -> BronzeTable:
         place = bronze_place(stream.plan)
         if place not in self.tables:
@@ -92,7 +109,10 @@ class Lake:
 
     def _reach(self) -> Storage:
         if self._storage is None:
-            self._storage = open_storage(self.settings)
+            storage = open_storage(self.settings)
+            if storage.folder is None:
+                require_conditional_puts(storage)
+            self._storage = storage
         return self._storage
 
     def _persist(self, work: Callable[[], Result], *, has_rows: bool = False) -> Result:

@@ -87,7 +87,9 @@ class LakeTable:
     def read(self, file: DataFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """Some columns of a file, a part at a time."""
         with contextlib.closing(self.storage.open_file(f"{self.path}/{file.path}")) as source:
-            yield from pq.ParquetFile(source).iter_batches(_READ_ROWS, columns=columns)
+            parquet = pq.ParquetFile(source)
+            for group in range(parquet.num_row_groups):
+                yield from parquet.iter_batches(_READ_ROWS, row_groups=[group], columns=columns)
 
     def discard(self, files: Iterable[DataFile]) -> None:
         """Remove files that no commit speaks of; what stays is left to vacuum."""

@@ -5,6 +5,8 @@ The next number belongs to whoever puts it first. The newest manifest is the tab
 manifest names is not there.
 """
 
+import math
+import time
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,6 +21,8 @@ from target_bronze_lake.table_log import Commit, CommitConflictError
 
 FOLDER: Final = "_manifests"
 _REMEMBERED_FLUSHES: Final = 100
+_TRUSTED_SECONDS: Final = 3600
+"""After this the next number may have come and been vacuumed away: look at the whole list."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -52,6 +56,7 @@ class ManifestLog:
         self._path = path
         self._shape = shape
         self._known: Manifest | None = None
+        self._looked_at = -math.inf
 
     @property
     def newest(self) -> Manifest:
@@ -65,8 +70,9 @@ class ManifestLog:
 
     def refresh(self) -> None:
         """See what others committed; creates the table when there is none."""
-        if self._known is None:
+        if self._known is None or time.monotonic() > self._looked_at + _TRUSTED_SECONDS:
             self._known = self._find() or self._create()
+        self._looked_at = time.monotonic()
         while (later := self._load(self._known.version + 1)) is not None:
             self._known = later
 
@@ -84,6 +90,8 @@ class ManifestLog:
 
     def commit(self, commit: Commit) -> None:
         """Make a commit visible; raises CommitConflictError when it must be thought over."""
+        if time.monotonic() > self._looked_at + _TRUSTED_SECONDS:
+            self.refresh()
         before = self.newest
         kept = [file for file in before.files if file.path not in commit.removed]
         manifest = msgspec.structs.replace(
@@ -105,8 +113,11 @@ class ManifestLog:
         self._known = manifest
 
     def _find(self) -> Manifest | None:
-        listed = self._storage.names(f"{self._path}/{FOLDER}")
-        return self._load(int(max(listed).partition(".")[0])) if listed else None
+        listed = self._storage.objects(f"{self._path}/{FOLDER}")
+        if not listed:
+            return None
+        newest = max(found.name for found in listed)
+        return self._load(int(newest.partition(".")[0]))
 
     def _load(self, version: int) -> Manifest | None:
         path = f"{self._path}/{FOLDER}/{manifest_name(version)}"
@@ -116,7 +127,7 @@ class ManifestLog:
             return None
 
     def _create(self) -> Manifest:
-        if self._storage.names(f"{self._path}/_delta_log"):
+        if self._storage.objects(f"{self._path}/_delta_log"):
             message = f"Table {self._path!r} is a Delta table."
             step = "Set 'format' to 'delta', or choose another 'lake_url'."
             raise ConfigurationError(message, next_step=step)

@@ -14,6 +14,7 @@ from ipai_kit.landing.settings import LANDING_SETTINGS, LandingSettings, checked
 TARGET_NAME: Final = "target-bronze-lake"
 DELTA: Final = "delta"
 PARQUET: Final = "parquet"
+VERBS: Final = ("optimize", "vacuum", "check")
 _MEBIBYTE: Final = 1 << 20
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _LAKE_DEFAULTS: Final = {

@@ -5,20 +5,37 @@ import contextlib
 import io
 import os
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, ObjectStore, S3Store
 
+from ipai_kit.exceptions import ConfigurationError
 from target_bronze_lake.settings import Settings
 
 _PART_BYTES: Final = 16 << 20
 _TIMEOUT: Final = 60
 _CONNECT_TIMEOUT: Final = 10
 _RETRIES: Final = 3
+_MARK: Final = "_ipai/conditional-put"
+_MARK_TEXT: Final = b"Creating this object again must fail.\n"
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object by its path below the lake's URL."""
+
+    path: str
+    changed_at: datetime
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.path.rpartition("/")[2]
 
 
 @dataclass
@@ -62,12 +79,13 @@ class Storage:
         """Remove an object."""
         obstore.delete(self.store, path)
 
-    def names(self, path: str) -> list[str]:
-        """Names of the objects directly below a path."""
-        found: list[str] = []
-        for page in obstore.list(self.store, f"{path}/"):
-            found += [item["path"].rpartition("/")[2] for item in page]
-        return found
+    def objects(self, path: str) -> list[StoredObject]:
+        """Every object below a path."""
+        return [
+            StoredObject(item["path"], item["last_modified"])
+            for page in obstore.list(self.store, f"{path}/")
+            for item in page
+        ]
 
     def folders(self, path: str = "") -> list[str]:
         """Names of the folders directly below a path."""
@@ -112,6 +130,28 @@ class RemoteFile(io.RawIOBase):
     def tell(self) -> int:
         """Where reading goes on."""
         return int(self._reader.tell())
+
+
+def honours_conditional_puts(storage: Storage) -> bool:
+    """Whether the store refuses to create what exists, on which every commit relies."""
+    for _ in range(2):
+        try:
+            storage.create(_MARK, _MARK_TEXT)
+        except AlreadyExistsError:
+            return True
+        except BaseError as error:
+            if "NotImplemented" not in str(error):
+                raise
+            return False
+    return False
+
+
+def require_conditional_puts(storage: Storage) -> None:
+    """Refuse a store on which two commits could both believe to be the next."""
+    if not honours_conditional_puts(storage):
+        message = f"The store of {storage.url!r} ignores conditional puts: commits could be lost."
+        step = "Use a store that refuses `If-None-Match: *` for an object that exists."
+        raise ConfigurationError(message, next_step=step)
 
 
 def open_storage(settings: Settings) -> Storage:

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small files of a day become few large ones; what they replace stays until it is vacuumed."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa  # type: ignore[import-untyped]
+from deltalake import ColumnProperties, WriterProperties
+from deltalake.exceptions import CommitFailedError
+
+from target_bronze_lake.data_file import DataFile
+from target_bronze_lake.delta_log import DeltaLog
+from target_bronze_lake.lake_table import Attempt, LakeTable
+from target_bronze_lake.table_log import Commit, CommitConflictError
+
+_GROUP_ROWS: Final = 122_880
+_GROUP_BYTES: Final = 32 << 20
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What compacting a table did."""
+
+    table: str
+    replaced: int
+    written: int
+
+
+def small_files(files: Sequence[DataFile], target_bytes: int) -> dict[str, list[DataFile]]:
+    """Files of each day that are worth joining with others."""
+    days: dict[str, list[DataFile]] = defaultdict(list)
+    for file in files:
+        if file.size < target_bytes // 2:
+            days[file.day].append(file)
+    return {day: found for day, found in sorted(days.items()) if len(found) > 1}
+
+
+def compact(table: LakeTable, target_bytes: int, *, at_least: int = 2) -> Compaction:
+    """Join the small files of each day that has at least so many; others may go on appending."""
+    days = small_files(table.log.files(), target_bytes)
+    replaced = written = 0
+    for day, files in days.items():
+        if len(files) < at_least:
+            continue
+        if isinstance(table.log, DeltaLog):
+            counts = _compact_delta(table.log, table.shape.day, day, target_bytes)
+        else:
+            counts = _compact_parquet(table, day, files, target_bytes)
+        replaced, written = replaced + counts[0], written + counts[1]
+    return Compaction(table.path, replaced, written)
+
+
+def _compact_delta(log: DeltaLog, column: str, day: str, target_bytes: int) -> tuple[int, int]:
+    unmeasured = ColumnProperties(dictionary_enabled=False, statistics_enabled="NONE")
+    properties = WriterProperties(
+        compression="ZSTD",
+        compression_level=1,
+        max_row_group_size=_GROUP_ROWS,
+        column_properties=dict.fromkeys(log.unmeasured, unmeasured),
+    )
+    try:
+        done: dict[str, Any] = log.table.optimize.compact(
+            partition_filters=[(column, "=", day)],
+            target_size=target_bytes,
+            max_concurrent_tasks=1,
+            writer_properties=properties,
+        )
+    except CommitFailedError as error:
+        raise CommitConflictError(str(error)) from error
+    log.refresh()
+    return int(done["numFilesRemoved"]), int(done["numFilesAdded"])
+
+
+def _compact_parquet(
+    table: LakeTable, day: str, files: list[DataFile], target_bytes: int
+) -> tuple[int, int]:
+    replaced = written = 0
+    for group in _groups(files, target_bytes):
+        new = table.write(day, _row_groups(table, group))
+        try:
+            _replace(table, group, new)
+        except BaseException:
+            table.discard([new])
+            raise
+        replaced, written = replaced + len(group), written + 1
+    return replaced, written
+
+
+def _groups(files: list[DataFile], target_bytes: int) -> Iterator[list[DataFile]]:
+    """Neighbours in time that together are about as large as wanted."""
+    group: list[DataFile] = []
+    size = 0
+    for file in files:
+        if group and size + file.size > target_bytes:
+            if len(group) > 1:
+                yield group
+            group, size = [], 0
+        group.append(file)
+        size += file.size
+    if len(group) > 1:
+        yield group
+
+
+def _row_groups(table: LakeTable, files: list[DataFile]) -> Iterator[pa.RecordBatch]:
+    """Their rows in row groups of a sensible size."""
+    waiting: list[pa.RecordBatch] = []
+    rows = size = 0
+    for file in files:
+        for batch in table.read(file, table.shape.schema.names):
+            if waiting and (rows + batch.num_rows > _GROUP_ROWS or size > _GROUP_BYTES):
+                yield _joined(table, waiting)
+                waiting, rows, size = [], 0, 0
+            waiting.append(batch)
+            rows, size = rows + batch.num_rows, size + batch.nbytes
+    if waiting:
+        yield _joined(table, waiting)
+
+
+def _joined(table: LakeTable, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    whole = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+    columns = [
+        column.dictionary_encode() if pa.types.is_dictionary(field.type) else column
+        for column, field in zip(whole.columns, table.shape.schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=table.shape.schema)
+
+
+def _replace(table: LakeTable, old: list[DataFile], new: DataFile) -> None:
+    """Commit, again after others did, as long as nobody else replaced the same files."""
+    attempt = Attempt()
+    paths = frozenset(file.path for file in old)
+    while True:
+        try:
+            table.log.commit(Commit((new,), {}, attempt.flush_id, paths))
+        except CommitConflictError:
+            table.log.refresh()
+            if table.log.holds_flush(attempt.flush_id):
+                return
+            if not paths <= {file.path for file in table.log.files()}:
+                raise
+        else:
+            return

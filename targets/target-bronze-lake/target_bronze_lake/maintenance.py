@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`target-bronze-lake optimize|vacuum|check`: care for a lake between runs.
+
+Each prints one line of JSON per table on standard output.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+
+from ipai_kit.exceptions import ConfigurationError, ConnectorError
+from ipai_kit.landing.command import read_config, report
+from ipai_kit.landing.events import EventLog
+from target_bronze_lake.compaction import compact
+from target_bronze_lake.dead_letters import PATH
+from target_bronze_lake.faults import STORE_ERRORS, explain
+from target_bronze_lake.lake_table import LakeTable
+from target_bronze_lake.manifest_log import FOLDER
+from target_bronze_lake.row_format import BRONZE, DEAD_LETTERS
+from target_bronze_lake.settings import (
+    DELTA,
+    PARQUET,
+    TARGET_NAME,
+    VERBS,
+    Settings,
+    read_settings,
+)
+from target_bronze_lake.storage import Storage, open_storage, require_conditional_puts
+from target_bronze_lake.vacuum import vacuum
+
+_encode = msgspec.json.Encoder().encode
+
+
+def maintain(arguments: Sequence[str]) -> int:
+    """Perform a verb; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = read_settings(read_config(options.config), os.environ)
+        storage = open_storage(settings)
+        for line in _perform(options.verb, storage, settings, options.table):
+            sys.stdout.write(_encode(line).decode() + "\n")
+    except ConnectorError as error:
+        return report(EventLog(TARGET_NAME), error)
+    except STORE_ERRORS as error:
+        return report(EventLog(TARGET_NAME), explain(error))
+    return 0
+
+
+def tables_of(storage: Storage) -> list[LakeTable]:
+    """Every table of a lake, each in the form in which it is."""
+    found: list[LakeTable] = []
+    for schema in storage.folders():
+        if not schema.startswith("ipai_bronze_"):
+            continue
+        for name in storage.folders(schema):
+            path = f"{schema}/{name}"
+            forms = storage.folders(path)
+            shape = DEAD_LETTERS if path == PATH else BRONZE
+            if "_delta_log" in forms:
+                found.append(LakeTable.at(storage, path, shape, DELTA))
+            elif FOLDER in forms:
+                found.append(LakeTable.at(storage, path, shape, PARQUET))
+    return found
+
+
+def _perform(
+    verb: str, storage: Storage, settings: Settings, only: str | None
+) -> Iterator[dict[str, Any]]:
+    require_conditional_puts(storage)
+    tables = [table for table in tables_of(storage) if only in {None, table.path}]
+    if only is not None and not tables:
+        message = f"The lake has no table {only!r}."
+        raise ConfigurationError(message, next_step="Name it as ipai_bronze_<domain>/raw_<name>.")
+    if verb == "check":
+        yield {"lake_url": storage.url, "conditional_puts": True, "tables": len(tables)}
+    for table in tables:
+        table.open()
+        if verb == "optimize":
+            yield asdict(compact(table, settings.target_file_bytes))
+        elif verb == "vacuum":
+            yield asdict(vacuum(table, settings.retention_hours))
+        else:
+            files = table.log.files()
+            rows = sum(file.rows for file in files)
+            size = sum(file.size for file in files)
+            yield {"table": table.path, "files": len(files), "rows": rows, "bytes": size}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=TARGET_NAME, description=__doc__)
+    parser.add_argument("verb", choices=VERBS)
+    parser.add_argument("--config", action="append", default=[], help="JSON file of settings")
+    parser.add_argument("--table", help="only this one, e.g. ipai_bronze_devops/raw_github_issues")
+    return parser
