@@ -3,13 +3,19 @@
 
 import click
 
-from ipai_orchestrate.cli.output import console, error_console, json_option, print_json
+from ipai_orchestrate.cli.output import (
+    answer,
+    console,
+    error_console,
+    json_option,
+    print_json,
+)
 from ipai_orchestrate.cli.plane import opened_plane
 from ipai_orchestrate.instances import connector_of, find_instance
 from ipai_orchestrate.pipeline.database import opened_database
 from ipai_orchestrate.pipeline.dry_run import DryRun, dry_run
 from ipai_orchestrate.pipeline.runner import RunOptions
-from ipai_orchestrate.pipeline.start import RunRequest, default_work_root, run_now
+from ipai_orchestrate.pipeline.start import RunRequest, default_work_root, queue_run, run_now
 from ipai_orchestrate.pipeline.stop import stop_on_signals
 from ipai_orchestrate.progress import progress_for
 from ipai_orchestrate.report import as_record, show_dry_run, show_run
@@ -26,6 +32,7 @@ from ipai_orchestrate.secrets import instance_secrets
 @click.option(
     "--dry-run", "dry", is_flag=True, help="Read and check every record, store nothing at all."
 )
+@click.option("--queue", is_flag=True, help="Only queue it: a worker performs it.")
 @click.option(
     "--log-format",
     type=click.Choice(["auto", "table", "json"]),
@@ -40,6 +47,7 @@ def run_command(
     streams: tuple[str, ...],
     no_transform: bool,
     dry: bool,
+    queue: bool,
     log_format: str,
     verbose: bool,
     as_json: bool,
@@ -52,6 +60,7 @@ def run_command(
       ipai run github-acme --stream issues --stream pull_requests
       ipai run github-acme --full-refresh --stream issues
       ipai run github-acme --dry-run
+      ipai run github-acme --queue
 
     Ctrl-C stops the tap and keeps what is committed; a second Ctrl-C ends it at once. Either way,
     and after any crash, the next run continues. Ends with the class of a failure as exit code:
@@ -61,6 +70,8 @@ def run_command(
     show = progress_for(error_console(), log_format=log_format, verbose=verbose)
     if dry:
         return _dry_run(request, as_json=as_json)
+    if queue:
+        return _queue(request, as_json=as_json)
     options = RunOptions(default_work_root(), transform="nothing" if no_transform else "changed")
     with opened_database() as database, stop_on_signals() as stop, show:
         result = run_now(database, request, options, stop=stop, observer=show)
@@ -69,6 +80,14 @@ def run_command(
     else:
         show_run(console(), result)
     return result.exit_code
+
+
+def _queue(request: RunRequest, *, as_json: bool) -> int:
+    with opened_plane() as (_, plane):
+        run_id = queue_run(plane, request)
+    text = f"Queued: {run_id}\nA worker performs it. Follow it: ipai logs {str(run_id)[:8]} -f"
+    answer({"run_id": str(run_id)}, as_json, lambda: console().print(text))
+    return 0
 
 
 def _dry_run(request: RunRequest, *, as_json: bool) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 from uuid import UUID
 
-from ipai_orchestrate.control_plane import ClaimedRun, ControlPlane
+from ipai_orchestrate.control_plane import ClaimedRun, ControlPlane, Mode
 from ipai_orchestrate.embedded.home import home_of
 from ipai_orchestrate.exceptions import ConflictError, ControlPlaneError
 from ipai_orchestrate.pipeline.database import Database
@@ -67,20 +67,27 @@ def close_abandoned(plane: ControlPlane, work_root: Path) -> None:
                 plane.fail(cast("ClaimedRun", lease), "worker_lost", summary)
 
 
+def queue_run(plane: ControlPlane, request: RunRequest) -> UUID:
+    """Queue a run for whichever worker comes first, with the attempts of its SLA tier."""
+    return plane.enqueue(request.instance_id, _mode(request), request.streams, request.triggered_by)
+
+
 def _claim(plane: ControlPlane, request: RunRequest, lease_seconds: int) -> ClaimedRun:
-    run_id = plane.enqueue(
-        request.instance_id,
-        "full_table" if request.full_refresh else None,
-        request.streams,
-        request.triggered_by,
-        max_attempts=1,  # whoever waits for it tries again
-    )
-    try:
+    """Queue and claim in one transaction: no worker sees the run between the two."""
+    with plane.connection.transaction():
+        run_id = plane.enqueue(
+            request.instance_id,
+            _mode(request),
+            request.streams,
+            request.triggered_by,
+            max_attempts=1,  # whoever waits for it tries again
+        )
         run = plane.claim(run_id, f"{socket.gethostname()}:{os.getpid()}", lease_seconds)
-    except ConflictError:
-        plane.cancel(run_id, "It could not start: another run was active.")
-        raise
     if run is None:
         message = f"Run {run_id} was taken by another worker."
         raise ConflictError(message)
     return run
+
+
+def _mode(request: RunRequest) -> Mode | None:
+    return "full_table" if request.full_refresh else None

@@ -17,6 +17,13 @@ from ipai_kit.spec import CronError, CronSchedule
 from ipai_orchestrate.exceptions import ConfigurationError
 
 _ZONE_PREFIXES = ("CRON_TZ=", "TZ=")
+_NICKNAMES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+}
 _DAY = timedelta(days=1)
 # 29 February is missing for eight years around the end of most centuries.
 _LONGEST_WAIT_DAYS = 366 * 9
@@ -36,8 +43,9 @@ class Rule:
         for prefix in _ZONE_PREFIXES:
             if first.startswith(prefix):
                 zone, expression = first.removeprefix(prefix), rest
+        fields = _NICKNAMES.get(expression.strip(), expression)
         try:
-            return cls(CronSchedule.parse(expression), ZoneInfo(zone))
+            return cls(CronSchedule.parse(fields), ZoneInfo(zone))
         except CronError as error:
             raise ConfigurationError(str(error)) from error
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:

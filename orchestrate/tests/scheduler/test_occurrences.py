@@ -146,6 +146,13 @@ def test_an_expression_may_name_its_own_zone():
     assert at("2026-05-01T22:00") == manila.next_after(at("2026-05-01T12:00"))
 
 
+def test_the_nicknames_of_cron_are_understood():
+    tuesday = at("2026-06-30T23:59")
+
+    assert at("2026-07-01T00:00") == Rule.parse("@daily").next_after(tuesday)
+    assert at("2026-07-05T00:00") == Rule.parse("TZ=UTC @weekly").next_after(tuesday)
+
+
 def test_the_rarest_day_is_found():
     assert at("2104-02-29T00:00") == Rule.parse("0 0 29 2 *").next_after(at("2096-03-01T00:00"))
 
@@ -155,7 +162,7 @@ def test_the_rarest_day_is_found():
     [
         ("61 * * * *", "UTC", "Field minute"),
         ("* * * *", "UTC", "4 fields"),
-        ("@daily", "UTC", "1 field"),
+        ("@nightly", "UTC", "1 field"),
         ("0 0 31 2 *", "UTC", "never fires"),
         ("0 0 * * *", "Europe/Bärlin", "Europe/Bärlin"),
         ("CRON_TZ=../etc 0 0 * * *", "UTC", "Time zone '../etc' is unknown"),

@@ -6,8 +6,13 @@ import time
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 
+from ipai_orchestrate.cli import main
 from ipai_orchestrate.exceptions import ConfigurationError
+from ipai_orchestrate.pipeline.database import Database
+from ipai_orchestrate.pipeline.runner import RunOptions
+from ipai_orchestrate.pipeline.start import RunRequest, run_now
 from ipai_orchestrate.pipeline.stop import Stop
 
 READ_TWO = "read(start + 1); read(start + 2)"
@@ -247,3 +252,25 @@ def test_a_database_that_does_not_answer_is_waited_for(bench, in_background, mon
     assert 1 == bench.worker(once=True, poll_seconds=0.1).work().succeeded
     assert time.monotonic() - started < 60
     assert 2 == len(bench.said("claim_failed"))
+
+
+def test_a_queued_run_is_left_to_a_worker_and_one_run_here_is_never_taken_by_it(
+    bench, monkeypatch, in_background
+):
+    bench.tap(READ_TWO)
+    first, second = bench.instances(2)
+    monkeypatch.setenv("IPAI_DATABASE_URL", bench.dsn)
+    answer = CliRunner().invoke(main, ["run", first, "--queue", "--json"])
+    assert 0 == answer.exit_code, answer.output
+    assert ["queued"] == statuses(bench)
+    stop = Stop()
+    thread = in_background(bench.worker(stop, poll_seconds=0.1).work)
+    bench.wait(lambda: bench.count("status = 'succeeded'"), "the run of the worker")
+    database = Database(bench.dsn)
+    options = RunOptions(bench.work_root, transform="nothing", target="target-scripted")
+    results = [run_now(database, RunRequest(second), options) for _ in range(5)]
+    stop.request(signal.SIGTERM)
+    thread.join(60)
+
+    assert {0} == {result.exit_code for result in results}
+    assert 1 == bench.count("worker = 'here'")
