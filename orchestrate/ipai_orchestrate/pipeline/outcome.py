@@ -8,6 +8,12 @@ from datetime import datetime
 from typing import Any, Literal
 
 from ipai_orchestrate.control_plane import ErrorClass
+from ipai_orchestrate.exceptions import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    LeaseLostError,
+    OrchestrateError,
+)
 from ipai_orchestrate.pipeline.log_line import LogLine
 from ipai_orchestrate.pipeline.transfer import Ending
 
@@ -33,6 +39,15 @@ class Failure:
     exit_code: int
     retry_at: datetime | None = None
     handed_back: bool = False
+
+
+def class_of(error: OrchestrateError) -> ErrorClass:
+    """The class of a failure that no connector is to blame for."""
+    if isinstance(error, ConfigurationError):
+        return "configuration"
+    if isinstance(error, DatabaseUnavailableError):
+        return "database"
+    return "worker_lost" if isinstance(error, LeaseLostError) else "internal"
 
 
 def judge(ending: Ending, last_errors: Mapping[str, LogLine]) -> Failure | None:

@@ -10,12 +10,23 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
+import psycopg
+
 from ipai_kit.spec import secret_values
 from ipai_orchestrate.control_plane import ClaimedRun
-from ipai_orchestrate.exceptions import LeaseLostError, SecretError
+from ipai_orchestrate.control_plane.errors import translate
+from ipai_orchestrate.exceptions import (
+    ControlPlaneError,
+    DatabaseUnavailableError,
+    LeaseLostError,
+    SecretError,
+)
 from ipai_orchestrate.secrets import calls
 from ipai_orchestrate.secrets.envelope import Sealed, unseal
 from ipai_orchestrate.secrets.key_ring import KeyRing, RingFile, ring_file
+
+# Deadlocks, full connection lists and locks: not the secret's fault.
+_PASSING = {"40", "53", "55"}
 
 
 class Connectable(Protocol):
@@ -48,9 +59,17 @@ class SecretReader:
         """The values of the named secrets."""
         if not names:
             return {}
-        with self.database.connect() as connection:
-            granted = {name: self._ask(connection, name) for name in names}
-            return {name: self._read(connection, grant) for name, grant in granted.items()}
+        try:
+            with self.database.connect() as connection:
+                granted = {name: self._ask(connection, name) for name in names}
+                return {name: self._read(connection, grant) for name, grant in granted.items()}
+        except psycopg.OperationalError as error:
+            raise translate(error) from error
+        except ControlPlaneError as error:
+            if error.sqlstate[:2] not in _PASSING:
+                raise
+            message = f"The database is too busy to read a secret: {error}. Try again."
+            raise DatabaseUnavailableError(message) from error
 
     def _ask(self, connection: calls.Connection, name: str) -> UUID:
         grant = calls.rows(connection, _Grant, self.query, {**self.request, "name": name})[0]

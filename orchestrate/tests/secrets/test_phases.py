@@ -13,6 +13,7 @@ import pytest
 from psycopg import sql
 
 from ipai_orchestrate.exceptions import (
+    DatabaseUnavailableError,
     LeaseLostError,
     SecretError,
 )
@@ -178,6 +179,21 @@ def test_the_reader_says_what_to_do(
     connection.execute("update connectors.connector_runs set lease_until = clock_timestamp()")
     with pytest.raises(LeaseLostError, match="Write nothing more"):
         worker.reader(ring)([NAME])
+
+
+@CLIENT
+def test_a_database_that_is_busy_or_away_is_told_apart_from_a_missing_secret(
+    store: SecretStore, ring: RingFile, worker: Any, connection: Connection
+) -> None:
+    store.create(NAME, VALUE)
+    connection.execute("alter function connectors.append_secret_audit set lock_timeout = '50ms'")
+    with connection.transaction():
+        connection.execute("select from connectors.secret_audit_head for update")
+        with pytest.raises(DatabaseUnavailableError, match="too busy to read a secret"):
+            worker.reader(ring)([NAME])
+    away = dataclasses.replace(worker, dsn="postgresql://localhost:1/nowhere")
+    with pytest.raises(DatabaseUnavailableError, match="connection to the database broke"):
+        away.reader(ring)([NAME])
 
 
 def test_a_worker_reads_no_table_and_no_value_in_any_other_way(
