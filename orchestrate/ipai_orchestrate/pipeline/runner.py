@@ -20,8 +20,8 @@ from ipai_orchestrate.catalog import (
     executable,
     installed_connector,
 )
-from ipai_orchestrate.control_plane import ClaimedRun, ErrorClass
-from ipai_orchestrate.exceptions import ConfigurationError, OrchestrateError
+from ipai_orchestrate.control_plane import ClaimedRun
+from ipai_orchestrate.exceptions import OrchestrateError
 from ipai_orchestrate.pipeline.connectors import (
     Connector,
     child_environment,
@@ -36,6 +36,7 @@ from ipai_orchestrate.pipeline.observer import Nobody, Observer
 from ipai_orchestrate.pipeline.outcome import (
     CONFIGURATION,
     Failure,
+    class_of,
     handed_back,
     judge,
     stopped_by,
@@ -144,10 +145,8 @@ class _Job:
                 return self._build(select=self.run.config.get("select"))
             return self._extract_and_load(directory) or self._transform()
         except OrchestrateError as error:
-            kind: ErrorClass = (
-                "configuration" if isinstance(error, ConfigurationError) else "internal"
-            )
-            return self._failed(Failure(kind, self.redactor.text(str(error)), error.exit_code))
+            reason = self.redactor.text(str(error))
+            return self._failed(Failure(class_of(error), reason, error.exit_code))
         except Exception as error:  # noqa: BLE001 - the worker's edge: a run must end with a reason
             text = self.redactor.text(traceback.format_exc())
             self.hear(LogLine("runner", f"{error!r}", "critical", fields={"traceback": text}))
