@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of pipelines: what is read, and what is wrong with which line and column."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -157,9 +159,14 @@ def test_two_files_of_one_name_and_an_empty_folder_are_refused(tmp_path):
         read_pipelines([tmp_path])
 
 
-def test_the_published_schema_is_the_one_that_is_used():
-    import json
+def test_the_pipeline_in_the_documentation_is_valid():
+    page = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```yaml\n(pipeline:.*?)^```", page, re.DOTALL | re.MULTILINE)
 
+    assert [] == check_pipeline(example)
+
+
+def test_the_published_schema_is_the_one_that_is_used():
     published = json.loads((ROOT / "schemas" / "pipeline.schema.json").read_text())
 
     assert pipeline_schema() == published
