@@ -8,9 +8,15 @@ import pytest
 
 from ipai_kit.spec import ConnectorSpec, Setting
 from ipai_kit.spec.model import Api, AuthMethod, TermsOfService
-from ipai_orchestrate.exceptions import ConfigurationError
+from ipai_orchestrate.exceptions import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    LeaseLostError,
+    OrchestrateError,
+    SecretError,
+)
 from ipai_orchestrate.pipeline.log_line import LogLine, LogParser, parse_line
-from ipai_orchestrate.pipeline.outcome import judge
+from ipai_orchestrate.pipeline.outcome import class_of, judge
 from ipai_orchestrate.pipeline.selection import only, stream_names
 from ipai_orchestrate.pipeline.settings import refuse_literal_secrets, resolve, within_quota
 from ipai_orchestrate.pipeline.tally import Tally
@@ -295,6 +301,19 @@ def test_secrets_of_the_vault_are_asked_for_once_and_together(spec):
 def test_where_there_is_no_vault_a_reference_to_it_is_refused(spec):
     with pytest.raises(ConfigurationError, match="'a/b' of the vault cannot be read here"):
         resolve(spec, {"auth_token": "${secret:a/b}"}, {})
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (SecretError("x"), "configuration"),
+        (DatabaseUnavailableError("x"), "database"),
+        (LeaseLostError("x"), "worker_lost"),
+        (OrchestrateError("x"), "internal"),
+    ],
+)
+def test_a_run_that_cannot_begin_has_the_class_of_its_reason(error, kind):
+    assert kind == class_of(error)
 
 
 def test_a_reference_to_nothing_is_named(spec):
