@@ -13,8 +13,16 @@ from deltalake.transaction import AddAction
 
 from target_bronze_lake.data_file import Bounds, DataFile, statistics
 from target_bronze_lake.row_format import TableShape, plain_values
+from target_bronze_lake.settings import PARQUET
 from target_bronze_lake.storage import Storage, sync_file
-from target_bronze_lake.table_log import FLUSH_NOTE, Commit, CommitConflictError
+from target_bronze_lake.table_log import (
+    DELTA_LOG,
+    FLUSH_NOTE,
+    MANIFESTS,
+    Commit,
+    CommitConflictError,
+    refuse_other_form,
+)
 
 _DELTA_TYPES: Final = {
     pa.string(): PrimitiveType("string"),
@@ -117,7 +125,7 @@ class DeltaLog:
         try:
             return DeltaTable(url, storage_options=self._storage.options)
         except TableNotFoundError:
-            pass
+            refuse_other_form(self._storage, self._path, MANIFESTS, PARQUET)
         try:
             table = DeltaTable.create(
                 url,
@@ -141,7 +149,7 @@ class DeltaLog:
                 sync_file(self._storage.folder / self._commit_path(version))
 
     def _commit_path(self, version: int) -> str:
-        return f"{self._path}/_delta_log/{version:020}.json"
+        return f"{self._path}/{DELTA_LOG}/{version:020}.json"
 
 
 def delta_schema(shape: TableShape) -> Schema:

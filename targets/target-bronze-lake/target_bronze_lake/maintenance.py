@@ -20,7 +20,6 @@ from target_bronze_lake.compaction import compact
 from target_bronze_lake.dead_letters import PATH
 from target_bronze_lake.faults import STORE_ERRORS, explain
 from target_bronze_lake.lake_table import LakeTable
-from target_bronze_lake.manifest_log import FOLDER
 from target_bronze_lake.row_format import BRONZE, DEAD_LETTERS
 from target_bronze_lake.settings import (
     DELTA,
@@ -31,6 +30,7 @@ from target_bronze_lake.settings import (
     read_settings,
 )
 from target_bronze_lake.storage import Storage, open_storage, require_conditional_puts
+from target_bronze_lake.table_log import DELTA_LOG, MANIFESTS
 from target_bronze_lake.vacuum import vacuum
 
 _encode = msgspec.json.Encoder().encode
@@ -61,9 +61,9 @@ def tables_of(storage: Storage) -> list[LakeTable]:
             path = f"{schema}/{name}"
             forms = storage.folders(path)
             shape = DEAD_LETTERS if path == PATH else BRONZE
-            if "_delta_log" in forms:
+            if DELTA_LOG in forms:
                 found.append(LakeTable.at(storage, path, shape, DELTA))
-            elif FOLDER in forms:
+            elif MANIFESTS in forms:
                 found.append(LakeTable.at(storage, path, shape, PARQUET))
     return found
 

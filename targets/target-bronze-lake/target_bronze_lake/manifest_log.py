@@ -16,10 +16,16 @@ from obstore.exceptions import AlreadyExistsError, NotFoundError
 from ipai_kit.exceptions import ConfigurationError
 from target_bronze_lake.data_file import DataFile
 from target_bronze_lake.row_format import TableShape
+from target_bronze_lake.settings import DELTA
 from target_bronze_lake.storage import Storage
-from target_bronze_lake.table_log import Commit, CommitConflictError
+from target_bronze_lake.table_log import (
+    DELTA_LOG,
+    MANIFESTS,
+    Commit,
+    CommitConflictError,
+    refuse_other_form,
+)
 
-FOLDER: Final = "_manifests"
 _REMEMBERED_FLUSHES: Final = 100
 _TRUSTED_SECONDS: Final = 3600
 """After this the next number may have come and been vacuumed away: look at the whole list."""
@@ -105,7 +111,7 @@ class ManifestLog:
         self._put(manifest)
 
     def _put(self, manifest: Manifest) -> None:
-        path = f"{self._path}/{FOLDER}/{manifest.name}"
+        path = f"{self._path}/{MANIFESTS}/{manifest.name}"
         try:
             self._storage.create(path, msgspec.json.encode(manifest))
         except AlreadyExistsError as error:
@@ -113,24 +119,21 @@ class ManifestLog:
         self._known = manifest
 
     def _find(self) -> Manifest | None:
-        listed = self._storage.objects(f"{self._path}/{FOLDER}")
+        listed = self._storage.objects(f"{self._path}/{MANIFESTS}")
         if not listed:
             return None
         newest = max(found.name for found in listed)
         return self._load(int(newest.partition(".")[0]))
 
     def _load(self, version: int) -> Manifest | None:
-        path = f"{self._path}/{FOLDER}/{manifest_name(version)}"
+        path = f"{self._path}/{MANIFESTS}/{manifest_name(version)}"
         try:
             return msgspec.json.decode(self._storage.read(path), type=Manifest)
         except (NotFoundError, FileNotFoundError):
             return None
 
     def _create(self) -> Manifest:
-        if self._storage.objects(f"{self._path}/_delta_log"):
-            message = f"Table {self._path!r} is a Delta table."
-            step = "Set 'format' to 'delta', or choose another 'lake_url'."
-            raise ConfigurationError(message, next_step=step)
+        refuse_other_form(self._storage, self._path, DELTA_LOG, DELTA)
         schema = self._shape.schema
         columns = {field.name: str(_plain_type(field.type)) for field in schema}
         manifest = Manifest(0, datetime.now(UTC), self._shape.day, columns)

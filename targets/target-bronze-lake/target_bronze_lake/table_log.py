@@ -4,8 +4,12 @@
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from ipai_kit.exceptions import ConfigurationError
 from target_bronze_lake.data_file import DataFile
+from target_bronze_lake.storage import Storage
 
+DELTA_LOG: Final = "_delta_log"
+MANIFESTS: Final = "_manifests"
 FLUSH_NOTE: Final = "ipaiFlush"
 """Name under which a commit says which flush of which run it is."""
 
@@ -43,3 +47,11 @@ class TableLog(Protocol):
 
     def commit(self, commit: Commit) -> None:
         """Make a commit visible; raises CommitConflictError when it must be thought over."""
+
+
+def refuse_other_form(storage: Storage, path: str, folder: str, form: str) -> None:
+    """Stop before a table of the other form is written over."""
+    if storage.objects(f"{path}/{folder}"):
+        message = f"Table {path!r} has the format {form!r}."
+        step = f"Set 'format' to {form!r}, or choose another 'lake_url'."
+        raise ConfigurationError(message, next_step=step)

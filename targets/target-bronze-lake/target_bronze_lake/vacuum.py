@@ -11,8 +11,9 @@ import msgspec
 
 from target_bronze_lake.delta_log import DeltaLog
 from target_bronze_lake.lake_table import LakeTable
-from target_bronze_lake.manifest_log import FOLDER, Manifest
+from target_bronze_lake.manifest_log import Manifest
 from target_bronze_lake.storage import StoredObject
+from target_bronze_lake.table_log import MANIFESTS
 
 SHORTEST_MEMORY: Final = timedelta(hours=24)
 """Manifests stay at least so long: a writer looks for the next one by its number."""
@@ -47,7 +48,7 @@ def _vacuum_parquet(table: LakeTable, retention: timedelta) -> int:
     newest = {file.path for file in table.log.files()}
     listed = table.storage.objects(table.path)
     manifests = sorted(
-        (found for found in listed if f"/{FOLDER}/" in found.path), key=lambda found: found.path
+        (found for found in listed if f"/{MANIFESTS}/" in found.path), key=lambda found: found.path
     )
     needed = newest | _still_read(table, manifests, now - retention)
     prefix = f"{table.path}/"
