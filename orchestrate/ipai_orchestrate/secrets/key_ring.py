@@ -95,15 +95,15 @@ class RingFile:
         """Put the file in place in one step; whoever owns the folder owns the file."""
         folder = self.path.parent
         handle, name = tempfile.mkstemp(dir=folder, prefix=".ipai-vault-")  # mode 0600
-        unfinished = Path(name)
+        unfinished, owner = Path(name), folder.stat()
         try:
             with os.fdopen(handle, "w", encoding="ascii") as file:
+                if os.geteuid() == 0 and owner.st_uid:
+                    # By descriptor: the folder's owner could put a link in the place of the name.
+                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
                 file.write(_text(ring))
                 file.flush()
                 os.fsync(file.fileno())
-            owner = folder.stat()
-            if os.geteuid() == 0 and owner.st_uid:
-                os.chown(unfinished, owner.st_uid, owner.st_gid)
             if replace:
                 unfinished.replace(self.path)
             else:
