@@ -6,7 +6,7 @@ drop trigger connector_runs_event_of_insert on connectors.connector_runs;
 drop function connectors.connector_events_list(uuid, text, integer, timestamptz);
 drop function connectors.webhook_deliveries_list(text, text, integer, bigint);
 drop function connectors.webhook_list();
-drop function connectors.purge_connector_events(integer);
+drop function connectors.purge_connector_events(integer, integer);
 drop function connectors.retry_webhook_deliveries(bigint[], text);
 drop function connectors.finish_webhook_delivery(bigint, uuid, integer, text, double precision);
 drop function connectors.claim_webhook_deliveries(text, integer, integer, integer, bigint);
@@ -19,8 +19,6 @@ drop function connectors.create_webhook_endpoint(text, text, text, text[], text[
 drop function connectors.refuse_webhook_secret(text);
 drop function connectors.known_endpoint(text);
 drop function connectors.record_run_event();
-drop function connectors.put_event(text, uuid, text, jsonb);
-drop function connectors.utc_text(timestamptz);
 drop table connectors.webhook_deliveries;
 drop table connectors.webhook_endpoints;
 drop table connectors.connector_events;

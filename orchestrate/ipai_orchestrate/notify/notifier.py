@@ -34,6 +34,7 @@ from ipai_orchestrate.pipeline.stop import Stop
 POLL_SECONDS = 5.0
 SLICE_SECONDS = 0.25
 PURGE_SECONDS = 3600.0
+PURGE_ROWS = 10_000
 LONGEST_PAUSE_SECONDS = 30.0
 LEASE_SECONDS = 120
 
@@ -180,8 +181,9 @@ class Notifier:
 
     def _purge(self, outbox: Outbox) -> None:
         if time.monotonic() >= self._purge_due:
-            gone = outbox.purge(self._options.keep_days)
-            self._purge_due = time.monotonic() + PURGE_SECONDS
+            gone = outbox.purge(self._options.keep_days, PURGE_ROWS)
+            if gone < PURGE_ROWS:  # else there may be more: again with the next step
+                self._purge_due = time.monotonic() + PURGE_SECONDS
             if gone:
                 self._journal.say("events_purged", events=gone)
 

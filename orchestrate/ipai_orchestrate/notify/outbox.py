@@ -143,9 +143,9 @@ class Outbox:
         ids = None if delivery_ids is None else list(delivery_ids)
         return int(self._value("retry", {"delivery_ids": ids, "of_endpoint": of_endpoint}))
 
-    def purge(self, keep_days: int = 30) -> int:
-        """Drop old events; how many."""
-        return int(self._value("purge", {"keep_days": keep_days}))
+    def purge(self, keep_days: int = 30, max_rows: int = 10_000) -> int:
+        """Drop old events, at most so many; how many."""
+        return int(self._value("purge", {"keep_days": keep_days, "max_rows": max_rows}))
 
     def listen(self) -> None:
         """Have this connection notified when something is to be told."""

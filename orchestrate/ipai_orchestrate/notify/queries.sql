@@ -45,7 +45,7 @@ select connectors.retry_webhook_deliveries(
 
 -- purge --
 -- Drop old events.
-select connectors.purge_connector_events(keep_days => %(keep_days)s) as gone;
+select connectors.purge_connector_events(keep_days => %(keep_days)s, max_rows => %(max_rows)s) as gone;
 
 -- endpoints --
 -- All endpoints with how their deliveries stand.
