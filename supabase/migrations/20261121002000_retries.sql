@@ -282,7 +282,7 @@ comment on function connectors.notify_workers() is
     'Tells listeners of ipai_connector_jobs the source type of a run that was queued, or is to be cancelled.';
 create trigger connector_runs_queued after insert on connectors.connector_runs
     for each row when (new.status = 'queued') execute function connectors.notify_workers();
-create trigger connector_runs_cancelled after update on connectors.connector_runs
+create trigger connector_runs_cancelled after update of cancel_requested_at on connectors.connector_runs
     for each row when (new.cancel_requested_at is distinct from old.cancel_requested_at)
     execute function connectors.notify_workers();
 

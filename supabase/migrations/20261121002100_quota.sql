@@ -110,6 +110,9 @@ create index connector_instances_quota_idx on connectors.connector_instances (de
 comment on column connectors.connector_instances.quota_key is 'Credential whose quota it uses: the credential_key of its bucket.';
 comment on column connectors.connector_instances.quota is 'requests_per_second, concurrency and requests_per_run of its settings, else of its spec; null: not limited.';
 
+alter table connectors.connector_runs add column quota jsonb;
+comment on column connectors.connector_runs.quota is 'The share of its source''s quota that it was given when it was claimed; null: not limited.';
+
 create function connectors.find_quota_bucket() returns trigger
 language plpgsql set search_path = '' as $$
 declare
@@ -187,7 +190,7 @@ cross join lateral (
         and q.last_at > clock_timestamp() - interval '15 minutes') as p;
 comment on view connectors.quota_forecast is 'Use of each bucket, and when it is used up if requests go on as in the last 15 minutes.';
 
-create function connectors.take_quota_share(run_id uuid, may_wait boolean) returns text
+create function connectors.take_quota_share(run_id uuid, may_wait boolean, out outcome text, out quota jsonb)
 language plpgsql volatile security definer set search_path = '' as $$
 #variable_conflict use_column
 declare
@@ -211,7 +214,8 @@ begin
         select from connectors.quota_buckets as b where b.source_type = source and b.credential_key = instance.quota_key
     ) then
         if instance.quota is null then
-            return 'unlimited';
+            outcome := 'unlimited';
+            return;
         end if;
         insert into connectors.quota_buckets (source_type, credential_key) values (source, instance.quota_key)
         on conflict on constraint quota_buckets_pkey do nothing;
@@ -224,10 +228,21 @@ begin
         select b.* into bucket from connectors.quota_buckets as b
         where b.source_type = source and b.credential_key = instance.quota_key for no key update skip locked;
         if not found then
-            return 'wait';
+            outcome := 'wait';
+            return;
         end if;
     end if;
 
+    if bucket.window_requests is not null or bucket.reported_reset_at > clock_timestamp() then
+        select s.* into standing from connectors.quota_standing as s
+        where s.source_type = source and s.credential_key = instance.quota_key;
+    end if;
+    select coalesce(sum(s.requests_per_second), 0) as rate, coalesce(sum(s.concurrency), 0)::integer as places,
+        coalesce(sum(greatest(s.requests_total - s.requests_used, 0)), 0)::bigint as requests, count(*)::integer as runs
+    into held
+    from connectors.quota_shares as s
+    where s.source_type = source and s.credential_key = instance.quota_key;
+    -- Those without a running run: who may come, and who waits already, this one among them.
     select max((i.quota ->> 'requests_per_second')::numeric) as rate,
         ceil(max((i.quota ->> 'concurrency')::numeric))::integer as places,
         count(*) > 1 as may_come,
@@ -239,13 +254,6 @@ begin
     where i.definition_id = instance.definition_id and i.quota_key = instance.quota_key and i.status = 'active'
         and not exists (
             select from connectors.connector_runs as r where r.instance_id = i.id and r.status = 'running');
-    select coalesce(sum(s.requests_per_second), 0) as rate, coalesce(sum(s.concurrency), 0)::integer as places,
-        coalesce(sum(greatest(s.requests_total - s.requests_used, 0)), 0)::bigint as requests, count(*)::integer as runs
-    into held
-    from connectors.quota_shares as s
-    where s.source_type = source and s.credential_key = instance.quota_key;
-    select s.* into standing from connectors.quota_standing as s
-    where s.source_type = source and s.credential_key = instance.quota_key;
 
     rate := coalesce(bucket.requests_per_second, rivals.rate);
     places := coalesce(bucket.concurrency, rivals.places);
@@ -253,28 +261,33 @@ begin
     spare := standing.remaining - held.requests;
     -- The last hundredth is not worth a run.
     if standing.remaining < greatest(coalesce(standing.budget, 0) / 100, 1) then
-        return 'spent';
+        outcome := 'spent';
+        return;
     end if;
     if held.runs >= bucket.max_shares or rate - held.rate < least_rate or places - held.places < 1
         or spare < greatest(coalesce(standing.budget, 0) / 100, 1) then
-        return 'wait';
+        outcome := 'wait';
+        return;
     end if;
     -- Divided among those that wait; half is kept back while there are others that may come.
     parts := greatest(rivals.waiting, case when rivals.may_come then 2 else 1 end);
     parts := greatest(least(parts, bucket.max_shares - held.runs), 1);
-    insert into connectors.quota_shares
+    insert into connectors.quota_shares as s
         (run_id, source_type, credential_key, requests_per_second, concurrency, requests_total)
     values (take_quota_share.run_id, source, instance.quota_key,
         least(case when rate is not null then greatest(trunc((rate - held.rate) / parts, 3), least_rate) end,
             (instance.quota ->> 'requests_per_second')::numeric),
         least(case when places is not null then greatest((places - held.places) / parts, 1) end,
             ceil((instance.quota ->> 'concurrency')::numeric)::integer),
-        least(spare / parts + (spare % parts > 0)::integer, ceil((instance.quota ->> 'requests_per_run')::numeric)::bigint));
-    return 'granted';
+        least(spare / parts + (spare % parts > 0)::integer, ceil((instance.quota ->> 'requests_per_run')::numeric)::bigint))
+    returning jsonb_build_object('requests_per_second', s.requests_per_second, 'concurrency', s.concurrency,
+        'requests_total', s.requests_total, 'reset_at', standing.reset_at)
+    into quota;
+    outcome := 'granted';
 end
 $$;
 comment on function connectors.take_quota_share(uuid, boolean) is
-    'Gives a run that is being claimed its share: granted; unlimited: it needs none; wait: others hold everything; spent: nothing is left in this window. Internal.';
+    'Gives a run that is being claimed its share: granted, with the share; unlimited: it needs none; wait: others hold everything; spent: nothing is left in this window. Internal.';
 
 create function connectors.quota_share(run_id uuid) returns jsonb
 language sql stable security definer set search_path = '' as $$
@@ -296,7 +309,7 @@ end
 $$;
 comment on function connectors.return_quota_share() is 'Gives back the share of a run that ends.';
 create trigger connector_runs_ended after update of status on connectors.connector_runs
-    for each row when (old.status = 'running' and new.status <> 'running')
+    for each row when (old.quota is not null and old.status = 'running' and new.status <> 'running')
     execute function connectors.return_quota_share();
 
 create function connectors.count_quota_usage(run_id uuid, requests bigint) returns void

@@ -116,8 +116,11 @@ declare
     owner_instance text;
     source text;
     bucket text;
+    asked record;
     share text;
+    may_wait boolean := true;
     standing connectors.quota_standing;
+    given jsonb;
     claimed uuid;
     -- What was found full in this call. Only the first lock on a limit or bucket is waited for;
     -- whoever holds one waits for no other, so that claims cannot block each other in a ring.
@@ -138,7 +141,10 @@ begin
             hint = 'Claim in a READ COMMITTED transaction, the default.';
     end if;
     perform connectors.reap_connector_runs();
-    perform connectors.ensure_log_partitions();
+    -- Tomorrow's partition is made with today's: if it is there, nothing is missing.
+    if to_regclass('connectors.run_logs_' || to_char(clock_timestamp() at time zone 'UTC' + interval '1 day', 'YYYYMMDD')) is null then
+        perform connectors.ensure_log_partitions();
+    end if;
     for round in 1..100 loop
         -- The instance is locked first of all: whoever holds it claims its runs alone, and its
         -- state is not set by hand meanwhile. (set_instance_status locks in the same order.)
@@ -172,22 +178,35 @@ begin
         end if;
         exit when candidate is null;
         -- Asked again under the lock: the query above may have begun before another claim ended.
-        if exists (
-            select from connectors.connector_runs as b
-            where b.instance_id = owner_instance and b.status = 'running'
-        ) then
+        select
+            exists (
+                select from connectors.connector_runs as b
+                where b.instance_id = owner_instance and b.status = 'running') as is_busy,
+            exists (select from connectors.source_limits as l where l.source_type = source) as is_limited,
+            i.quota is not null or exists (
+                select from connectors.quota_buckets as q
+                where q.source_type = source and q.credential_key = bucket) as has_quota
+        into asked
+        from connectors.connector_instances as i where i.id = owner_instance;
+        if asked.is_busy then
             exit when claim_connector_job.run_id is not null;
             continue;
         end if;
-        if not connectors.source_room(source, full_sources = '{}' and full_buckets = '{}') then
+        if asked.is_limited and not connectors.source_room(source, may_wait) then
             exit when claim_connector_job.run_id is not null;
             full_sources := full_sources || source;
+            may_wait := false;
             continue;
         end if;
-        share := connectors.take_quota_share(candidate, full_sources = '{}' and full_buckets = '{}');
+        if asked.has_quota then
+            select t.outcome, t.quota into share, given from connectors.take_quota_share(candidate, may_wait) as t;
+        else
+            share := 'unlimited';
+        end if;
         if share in ('wait', 'spent') then
             exit when claim_connector_job.run_id is not null;
             full_buckets := full_buckets || (source || ' ' || bucket);
+            may_wait := false;
             if share = 'spent' then
                 select s.* into standing from connectors.quota_standing as s
                 where s.source_type = source and s.credential_key = bucket;
@@ -204,7 +223,8 @@ begin
             started_at = clock_timestamp(),
             heartbeat_at = clock_timestamp(),
             lease_token = gen_random_uuid(),
-            lease_until = clock_timestamp() + make_interval(secs => claim_connector_job.lease_seconds)
+            lease_until = clock_timestamp() + make_interval(secs => claim_connector_job.lease_seconds),
+            quota = given
         where r.id = candidate and r.status = 'queued'
         returning r.id into claimed;
         exit when claimed is not null;
@@ -222,7 +242,7 @@ begin
             case when r.mode = 'full_table' then '{}'
                 else coalesce(connectors.effective_state(s.state_json, s.partial_json), '{}') end,
             coalesce(s.version, 0),
-            case when share = 'granted' then connectors.quota_share(r.id) end
+            r.quota
         from connectors.connector_runs as r
         join connectors.connector_instances as i on i.id = r.instance_id
         join connectors.connector_definitions as d on d.id = i.definition_id and d.version = i.definition_version
