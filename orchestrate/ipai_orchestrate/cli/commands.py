@@ -37,6 +37,7 @@ _WHERE = {
     "up": "up",
     "webhook": "webhook",
     "worker": "worker",
+    "workers": "workers",
 }
 
 

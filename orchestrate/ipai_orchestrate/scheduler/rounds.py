@@ -5,7 +5,9 @@ Only the database's clock counts, and the database decides which of several sche
 one may be killed at any moment, and any number may be at work.
 """
 
+import os
 import random
+import socket
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -21,6 +23,7 @@ from ipai_orchestrate.pipelines.register import PipelineRegister
 from ipai_orchestrate.scheduler.misfire import due_times
 from ipai_orchestrate.scheduler.occurrences import Rule
 from ipai_orchestrate.scheduler.schedules import Schedule, ScheduleBook
+from ipai_orchestrate.services import LifeSign
 
 ROUND_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 60.0
@@ -36,6 +39,7 @@ class Scheduler:
         self._journal = journal
         self._connection: Connection | None = None
         self._failures = 0
+        self._life = LifeSign(f"{socket.gethostname()}:{os.getpid()}", "scheduler")
 
     def work(self) -> None:
         """Make rounds until told to end."""
@@ -43,6 +47,7 @@ class Scheduler:
         try:
             while not self._stop.signum:
                 self._sleep(self._round_or_wait())
+            self._say_good_bye()
         finally:
             self._disconnect()
         self._journal.say("scheduler_ended")
@@ -59,6 +64,7 @@ class Scheduler:
         if self._connection is None or self._connection.closed:
             self._connection = self._database.connect()
         plane, book = ControlPlane(self._connection), ScheduleBook(self._connection)
+        self._life.give(self._connection)
         for lost in plane.reap():
             self._journal.say("run_lost", "warning", run_id=lost.run_id, retried_as=lost.retry_id)
         for ended in PipelineRegister(self._connection).advance():
@@ -99,6 +105,11 @@ class Scheduler:
             longest = min(2.0**self._failures, LONGEST_PAUSE_SECONDS)
             pause = longest * random.uniform(0.5, 1)  # noqa: S311
         return pause
+
+    def _say_good_bye(self) -> None:
+        if self._connection is not None:
+            with suppress(psycopg.OperationalError, OrchestrateError):
+                self._life.give(self._connection, is_ending=True)
 
     def _sleep(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -31,6 +31,7 @@ from ipai_orchestrate.pipeline.runner import RunOptions, RunResult, perform
 from ipai_orchestrate.pipeline.start import close_abandoned
 from ipai_orchestrate.pipeline.stop import Stop
 from ipai_orchestrate.pipelines import PipelineRegister
+from ipai_orchestrate.services import LifeSign
 from ipai_orchestrate.worker.doorbell import Doorbell
 from ipai_orchestrate.worker.login import check_login
 
@@ -103,6 +104,7 @@ class Worker:
         self._connection: Connection | None = None
         self._failures = 0
         self._sweep_due = 0.0
+        self._life = LifeSign(options.name, "worker", options.concurrency, options.sources)
         self.report = WorkerReport()
 
     def work(self) -> WorkerReport:
@@ -112,6 +114,7 @@ class Worker:
             self._journal.say("worker_started", login=login, concurrency=self._options.concurrency)
             with Doorbell(self._database, self._options.sources) as bell:
                 self._work(bell)
+            self._give_life(is_ending=True)
         finally:
             self._disconnect()
         self._journal.say("worker_ended", **vars(self.report))
@@ -132,6 +135,7 @@ class Worker:
             plane = ControlPlane(self._reach())
             self._sweep(plane)
             self._advance(plane)
+            self._life.give(plane.connection, len(self._clear()))
             while self._has_room() and not self._stop.signum:
                 run = self._claim(plane)
                 if run is None:
@@ -228,7 +232,17 @@ class Worker:
                 for slot in slots:
                     slot.stop.hand_back = True
                     slot.stop.request(signal.SIGTERM)
+            self._give_life(len(slots))
             bell.wait(0.2)
+
+    def _give_life(self, busy: int = 0, *, is_ending: bool = False) -> None:
+        """Say that we live; a database that is away must not stop the end of the runs."""
+        if self._connection is None:
+            return
+        try:
+            self._life.give(self._connection, busy, is_ending=is_ending)
+        except (psycopg.OperationalError, OrchestrateError):
+            self._disconnect()
 
     # -- the database ------------------------------------------------------------------------
 
