@@ -215,7 +215,9 @@ def test_a_tap_is_told_its_share_of_the_quota_and_what_it_uses_is_counted(bench)
         bench.plane.ensure_instance(name, "ipai_connector_scripted", config)
     bench.tap(
         "keys = ('requests_per_second', 'concurrency', 'requests_per_run')\n"
-        "log(event='share ' + json.dumps([config.get(key) for key in keys]))" + READ_THREE
+        "log(event='share ' + json.dumps([config.get(key) for key in keys]))\n"
+        "log(event='progress', stream='issues', quota_remaining=7, quota_resets_in=600.5)"
+        + READ_THREE
     )
     result = bench.run()
 
@@ -223,7 +225,11 @@ def test_a_tap_is_told_its_share_of_the_quota_and_what_it_uses_is_counted(bench)
     with bench.database.connect() as connection:
         usage = connection.execute("select requests from connectors.quota_usage").fetchall()
         shares = connection.execute("select from connectors.quota_shares").fetchall()
-    assert ([(1,)], []) == (usage, shares)
+        left = connection.execute(
+            "select remaining, reset_at - now() between interval '0' and interval '601 s'"
+            " from connectors.quota_standing"
+        ).fetchall()
+    assert ([(1,)], [], [(7, True)]) == (usage, shares, left)
 
 
 @pytest.mark.parametrize(
@@ -277,6 +283,29 @@ def test_a_state_the_control_plane_refuses_fails_the_run(bench):
 
     assert ("state", 3) == (result.failure.error_class, bench.bookmark())
     assert "set back" in result.failure.summary
+
+
+SAVING = """
+import psycopg
+token = config.pop("lease_token")
+print("token", token, file=sys.stderr)
+assert config.pop("state_in_transaction") is True
+state = '{"bookmarks": {"issues": {"replication_key_value": 3}}}'
+with psycopg.connect(config["database_url"]) as connection:
+    values = (config["run_id"], token, state)
+    connection.execute("select connectors.save_connector_state(%s, %s, %s)", values)
+assert set(config)"""
+
+
+def test_a_target_that_lands_beside_the_control_plane_saves_state_by_itself(bench, monkeypatch):
+    monkeypatch.setattr(runner_module, "STATE_KEEPER", "target-scripted")
+    bench.tap(READ_THREE)
+    bench.target(TARGET.replace("assert set(config)", SAVING.lstrip()))
+    result = bench.run()
+
+    assert (0, 3) == (result.exit_code, bench.bookmark())
+    assert 1 == bench.plane.state_get("scripted-1").version
+    assert "token ***" in {line.message for line in bench.logs(result)}
 
 
 def test_a_tap_without_state_may_succeed(bench):

@@ -27,6 +27,7 @@ _CLASSES: dict[int, ErrorClass] = {
     DEAD_LETTERS: "dead_letters",
     INTERNAL: "internal",
 }
+_STATE_REFUSED = "StateRefusedError"
 _SOURCE_SPEAKS = {CONFIGURATION, CREDENTIALS, TRY_AGAIN_LATER}
 
 
@@ -66,8 +67,9 @@ def _failure(
     who: Literal["tap", "target"], code: int, last_errors: Mapping[str, LogLine]
 ) -> Failure:
     said = last_errors.get(who)
+    is_state = said is not None and said.fields.get("error_class") == _STATE_REFUSED
     return Failure(
-        error_class=_CLASSES.get(code, who),
+        error_class="state" if is_state else _CLASSES.get(code, who),
         summary=_summary(who, code, said),
         exit_code=code if code in _CLASSES else 1,
         retry_at=_retry_at(said.fields) if said else None,

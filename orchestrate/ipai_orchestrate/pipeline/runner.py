@@ -58,6 +58,8 @@ from ipai_orchestrate.pipeline.workdir import work_directory
 from ipai_orchestrate.secrets import run_secrets
 from ipai_orchestrate.transform import DbtEvent, TransformResult, run_dbt
 
+STATE_KEEPER = "target-bronze-postgres"
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -189,9 +191,18 @@ class _Job:
             "source": spec.source_type,
             "domain": spec.domain,
         }
+        if self._keeps_state:
+            token = str(self.run.lease_token)
+            self.redactor.add(token)
+            config |= {"state_in_transaction": True, "lease_token": token}
         connector = Connector(executable(self.options.target), config)
         with launchable(connector, directory, self._environment(directory)) as launch:
             yield launch
+
+    @property
+    def _keeps_state(self) -> bool:
+        """Whether the target saves STATE with its rows, for it lands where the control plane is."""
+        return self.options.target == STATE_KEEPER
 
     def _environment(self, directory: Path) -> dict[str, str]:
         return child_environment(
@@ -225,6 +236,8 @@ class _Job:
         if not isinstance(state, dict):
             text = self.redactor.data(line).decode("utf-8", "replace")
             self.hear(LogLine("target", text, "warning"))
+        elif state and self._keeps_state:
+            self.ledger.has_state = True
         elif state:
             self.ledger.save(state)
 

@@ -38,6 +38,10 @@ _MISPLACED: Final = re.compile(
 )
 
 
+class StateRefusedError(ConnectorError):
+    """The control plane does not take the STATE."""
+
+
 class Fate(Enum):
     """What to do after a failed attempt: INSERT is the way round a table that refuses COPY."""
 
@@ -81,7 +85,7 @@ def explain(error: psycopg.Error) -> ConnectorError:
         return TryAgainLaterError(message, next_step="Another worker has the run, or it is over.")
     if state.startswith("PT"):
         message = f"The control plane refuses the STATE: {text}."
-        return ConnectorError(message, next_step="Its rows were not committed either.")
+        return StateRefusedError(message, next_step="Its rows were not committed either.")
     if state == _DISK_FULL:
         message = f"The database has no disk space left: {text}."
         return TryAgainLaterError(message, next_step="Free space; what was committed is safe.")
