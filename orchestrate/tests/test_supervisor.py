@@ -145,9 +145,21 @@ def test_a_terminal_shows_one_line_of_status(database, make_instance, control_pl
         board.say("worker-1", "hello [you]")
         shown = str(board._status.status)
 
-    for words in ("Up", "1 services up", "worker-1 starts again in", "0 running, 1 waiting"):
+    for words in ("Up", "1 services", "worker-1 starts again in", "0 running, 1 waiting"):
         assert words in shown
     assert "hello [you]" in file.getvalue()
+
+
+def test_the_end_shows_what_is_waited_for(tmp_path):
+    stop = Stop(signum=signal.SIGTERM)
+    board = _Board(Database(""), Console(file=io.StringIO()), stop, as_json=False)
+    supervisor = Supervisor([], stop, board.say)
+    supervisor.children = [
+        FakeChild("scheduler", is_running=False),
+        FakeChild("worker-1", is_running=True),
+    ]
+
+    assert ["Ending", "waiting for worker-1"] == board._services(supervisor)
 
 
 def test_a_database_that_is_away_shows_in_the_status(tmp_path):

@@ -129,14 +129,19 @@ class _Board:
         if self._status is None or now < self._look_due:
             return
         self._look_due = now + LOOK_SECONDS
+        self._status.update(" · ".join([*self._services(supervisor), self._queue()]))
+
+    def _services(self, supervisor: Supervisor) -> list[str]:
+        running = [child.service.name for child in supervisor.children if child.is_running]
+        if self._stop.signum:
+            return ["Ending", f"waiting for {', '.join(running)}"]
+        now = time.monotonic()
         down = [
             f"{child.service.name} starts again in {max(child.restart_at - now, 0):.0f} s"
             for child in supervisor.children
             if not child.is_running
         ]
-        up = f"{len(supervisor.children) - len(down)} services up"
-        state = "Ending" if self._stop.signum else "Up"
-        self._status.update(" · ".join([state, up, *down, self._queue(), "Ctrl-C ends it"]))
+        return ["Up, Ctrl-C ends it", f"{len(running)} services", *down]
 
     def _queue(self) -> str:
         try:

@@ -324,3 +324,16 @@ def test_a_database_without_a_control_plane_ends_the_scheduler(desk, empty_datab
     desk.dsn = empty_database
     with pytest.raises(ConfigurationError, match="ipai db migrate"):
         desk.scheduler().work()
+
+
+def test_a_login_of_an_operator_is_enough_for_a_scheduler(minutely, server, connection):
+    minutely.away("1 minute")
+    connection.execute("drop role if exists scheduler_h")
+    connection.execute("create role scheduler_h login in role ipai_operator")
+    try:
+        minutely.dsn = server.dsn_of(connection.info.dbname, "scheduler_h")
+        minutely.round()
+
+        assert 1 == len(minutely.due())
+    finally:
+        connection.execute("drop role scheduler_h")
