@@ -667,6 +667,20 @@ def test_it_goes_on_when_the_database_comes_back(
     assert outbox.deliveries()[0].status == "delivered"
 
 
+def test_old_events_are_dropped_on_the_way(
+    outbox: Outbox, connection: Connection, receiver: Any, deliver: Callable[..., NotifierReport]
+) -> None:
+    outbox.create_endpoint("one", receiver.url, REF)
+    outbox.send_test("one")
+    deliver()
+    connection.execute("update connectors.connector_events set at = at - interval '8 days'")
+    journal = Silent()
+    deliver(journal, keep_days=7)
+
+    assert ("events_purged", {"level": "info", "events": 1}) in journal.said
+    assert outbox.events() == []
+
+
 def test_a_database_without_the_outbox_ends_it(empty_database: str, receiver: Any) -> None:
     notifier = Notifier(Database(empty_database), NotifierOptions(), Stop(), Silent())
 

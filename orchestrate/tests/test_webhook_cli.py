@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from psycopg import sql
 from standardwebhooks.webhooks import Webhook
 
 from ipai_orchestrate.cli import main
@@ -133,6 +134,27 @@ def test_an_address_inside_is_refused_where_it_is_not_allowed(ipai: Callable[...
 
     assert "IPAI_WEBHOOK_ALLOW" in ipai("webhook", "test", "one", code=1)
     assert "is not an origin" in ipai("notifier", "--once", "--allow", "everything", code=78)
+
+
+def test_an_operator_queues_a_test_that_a_notifier_posts(
+    ipai: Callable[..., str],
+    endpoint: str,
+    receiver: Any,
+    database: str,
+    server: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server.execute(sql.SQL("create role only_operator login in role ipai_operator"))
+    try:
+        monkeypatch.setenv("IPAI_DATABASE_URL", database.replace("postgres@", "only_operator@"))
+        said = ipai("webhook", "test", "one")
+        assert "is pending. A notifier will post it." in said
+        assert "may not do this" in ipai("webhook", "set", "one", "--status", "paused", code=78)
+        assert receiver.got == []
+        monkeypatch.setenv("IPAI_DATABASE_URL", database)
+        assert "1 delivered" in ipai("notifier", "--once")
+    finally:
+        server.execute(sql.SQL("drop role only_operator"))
 
 
 def test_a_fresh_secret_is_one_that_receivers_understand(ipai: Callable[..., str]) -> None:

@@ -13,7 +13,6 @@ from ipai_orchestrate.exceptions import ConfigurationError, NotFoundError
 from ipai_orchestrate.notify import Delivery, Endpoint, Outbox
 from ipai_orchestrate.notify.address_guard import AddressGuard
 from ipai_orchestrate.notify.notifier import notifier_name
-from ipai_orchestrate.notify.records import ClaimedDelivery
 from ipai_orchestrate.notify.sending import Outcome, Sender
 from ipai_orchestrate.notify.signature import new_secret
 from ipai_orchestrate.notify.signing_secrets import SigningSecrets
@@ -205,6 +204,8 @@ def remove(endpoint_id: str) -> None:
 def test(endpoint_id: str, allow: tuple[str, ...], as_json: bool) -> int:
     """Post an event of type webhook.test, now and from here, and say how it went.
 
+    A login that is no worker only queues it: a notifier posts it then.
+
     \b
     Example:
       ipai webhook test n8n --allow http://127.0.0.1:5678
@@ -212,22 +213,28 @@ def test(endpoint_id: str, allow: tuple[str, ...], as_json: bool) -> int:
     sender = Sender(AddressGuard.allowing(allow))
     with opened_outbox() as outbox:
         number = outbox.send_test(endpoint_id)
-        # Nothing to claim when a notifier was quicker.
-        for delivery in outbox.claim(notifier_name(), 1, per_endpoint=1000, only_delivery=number):
-            _deliver(outbox, sender, delivery)
+        _deliver(outbox, sender, number)
         found = next(one for one in outbox.deliveries(endpoint_id) if one.id == number)
-    what = found.error or ("The endpoint took it." if found.http_status else "It is under way.")
-    told = f"Delivery {number} is {found.status}. {what}"
+    what = found.error or (
+        "The endpoint took it." if found.http_status else "A notifier will post it."
+    )
+    told = f"Delivery {number} is {found.status}. {found.error or taken}"
     answer(found, as_json, lambda: console().print(told))
     return 1 if found.error else 0
 
 
-def _deliver(outbox: Outbox, sender: Sender, delivery: ClaimedDelivery) -> None:
+def _deliver(outbox: Outbox, sender: Sender, number: int) -> None:
+    """Post it from here, unless a notifier is quicker or the login may not: then one will."""
     try:
-        outcome = sender.send(delivery, SigningSecrets().keys_of(outbox, delivery))
-    except ConfigurationError as error:
-        outcome = Outcome(error=str(error))
-    outbox.finish(delivery, outcome.http_status, outcome.error)
+        claimed = outbox.claim(notifier_name(), 1, per_endpoint=1000, only_delivery=number)
+    except ConfigurationError:
+        return
+    for delivery in claimed:
+        try:
+            outcome = sender.send(delivery, SigningSecrets().keys_of(outbox, delivery))
+        except ConfigurationError as error:
+            outcome = Outcome(error=str(error))
+        outbox.finish(delivery, outcome.http_status, outcome.error)
 
 
 @webhook_command.command()
