@@ -215,9 +215,7 @@ def test(endpoint_id: str, allow: tuple[str, ...], as_json: bool) -> int:
         number = outbox.send_test(endpoint_id)
         _deliver(outbox, sender, number)
         found = next(one for one in outbox.deliveries(endpoint_id) if one.id == number)
-    what = found.error or (
-        "The endpoint took it." if found.http_status else "A notifier will post it."
-    )
+    taken = "The endpoint took it." if found.http_status else "A notifier will post it."
     told = f"Delivery {number} is {found.status}. {found.error or taken}"
     answer(found, as_json, lambda: console().print(told))
     return 1 if found.error else 0
