@@ -65,8 +65,8 @@ def retired_keys(
             _of_group(batch, instance_id, group, groups)
             for batch in _all_batches(table, files, arriving)
         ]
-        rows = pa.Table.from_batches(parts)
-        yield from _retired(rows, version, delivered)
+        if parts:
+            yield from _retired(pa.Table.from_batches(parts), version, delivered)
 
 
 def _groups(total: int) -> int:

@@ -119,16 +119,19 @@ class LakeFolder:
 
     def newest(self, stream: str = "things", instance: str | None = None) -> dict[str, str]:
         """Record by key as the newest-wins view has it."""
-        newest: dict[tuple[str, str], dict[str, Any]] = {}
+        versions: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for row in self.rows(stream):
-            place = (row["instance_id"], row["record_key"])
-            old = newest.get(place)
-            if old is None or _rank(row) >= _rank(old):
-                newest[place] = row
+            if instance in {None, row["instance_id"]}:
+                versions.setdefault((row["instance_id"], row["record_key"]), []).append(row)
+        newest = {key: max(rows, key=_rank) for (_, key), rows in sorted(versions.items())}
+        deleted = {
+            key: [row["deleted_at"] for row in rows if row["deleted_at"] is not None]
+            for (_, key), rows in versions.items()
+        }
         return {
             key: row["record"]
-            for (owner, key), row in sorted(newest.items())
-            if row["deleted_at"] is None and instance in {None, owner}
+            for key, row in newest.items()
+            if row["deleted_at"] is None and all(row["emitted_at"] > at for at in deleted[key])
         }
 
     def letters(self) -> list[tuple[str, str, bytes]]:
