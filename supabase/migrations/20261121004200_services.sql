@@ -12,7 +12,7 @@ create table connectors.services (
     capacity integer not null default 0,
     busy integer not null default 0,
     sources text[],
-    constraint services_pkey primary key (name, kind),
+    constraint services_pkey primary key (name, kind, login),
     constraint services_name_given check (name ~ '\S' and length(name) <= 200),
     constraint services_kind_known check (kind in ('worker', 'scheduler')),
     constraint services_counts_not_negative check (capacity >= 0 and busy >= 0)
@@ -21,7 +21,7 @@ create index services_seen_idx on connectors.services (seen_at);
 comment on table connectors.services is 'Workers and schedulers, one row per process, kept for a week after its last sign of life.';
 comment on column connectors.services.name is '<host>:<process id>; a worker''s name in its runs.';
 comment on column connectors.services.kind is 'worker or scheduler.';
-comment on column connectors.services.login is 'Database login it uses; no other may write this row.';
+comment on column connectors.services.login is 'Database login it uses; no other writes this row.';
 comment on column connectors.services.started_at is 'First sign of life.';
 comment on column connectors.services.seen_at is 'Last sign of life; older than a minute means gone.';
 comment on column connectors.services.ended_at is 'When it said that it ends; null for one at work, or killed.';
@@ -48,13 +48,7 @@ begin
         report_service.sources, case when report_service.is_ending then clock_timestamp() end)
     on conflict on constraint services_pkey do update
         set seen_at = clock_timestamp(), capacity = excluded.capacity, busy = excluded.busy, sources = excluded.sources,
-            ended_at = excluded.ended_at
-        where s.login = session_user;
-    if not found then
-        raise sqlstate 'PT409' using
-            message = format('%s %L belongs to another login.', initcap(report_service.kind), report_service.name),
-            hint = 'Give each process a name of its own, e.g. <host>:<process id>.';
-    end if;
+            ended_at = excluded.ended_at;
     delete from connectors.services as s where s.seen_at < clock_timestamp() - interval '7 days';
     return true;
 end

@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner
 
 from ipai_orchestrate.cli import main
-from ipai_orchestrate.exceptions import ConflictError
 from ipai_orchestrate.journal import Journal
 from ipai_orchestrate.pipeline.database import Database
 from ipai_orchestrate.pipeline.stop import Stop
@@ -80,8 +79,10 @@ def test_a_sign_of_life_is_given_when_it_is_due_or_news(bench, connection):
 
 
 def test_no_login_speaks_for_the_process_of_another(bench, connection):
-    LifeSign("one", "worker").give(connection)
+    LifeSign("one", "worker", 1).give(connection)
     connection.execute("update connectors.services set login = 'other'")
+    LifeSign("one", "worker", 2).give(connection)
 
-    with pytest.raises(ConflictError, match="another login"):
-        LifeSign("one", "worker").give(connection)
+    assert {("other", 1), ("postgres", 2)} == {
+        (one.login, one.capacity) for one in list_services(connection)
+    }
