@@ -78,6 +78,11 @@ class Quota:
         """Return what the source says is left, if it says so."""
         return self._remaining.get(bucket)
 
+    def resets_in(self, bucket: str = "default") -> float | None:
+        """Return the seconds until the source's window ends, if it says so and has not ended."""
+        left = self._resets_at.get(bucket, 0.0) - self._waiting.monotonic()
+        return left if left > 0 else None
+
     def lower(self, *, share: float | None = None, requests_per_run: int | None = None) -> None:
         """Take a smaller share, as an outside quota asks; never a larger one."""
         with self._lock:

@@ -173,6 +173,18 @@ def test_what_remains_rises_when_the_window_starts_anew():
     assert quota.remaining() == 5000
 
 
+def test_the_end_of_a_window_is_known_until_it_has_come():
+    clock = SteppedClock()
+    quota = Quota(Limits(), clock)
+    assert quota.resets_in() is None
+    quota.observe(10, 30.0, "default")
+    clock.sleep(12.0)
+    assert quota.resets_in() == 18.0
+    assert quota.resets_in("search") is None
+    clock.sleep(18.0)
+    assert quota.resets_in() is None
+
+
 def test_a_stop_ends_every_wait():
     waiting = Waiting()
     quota = Quota(Limits(concurrency=1), waiting)

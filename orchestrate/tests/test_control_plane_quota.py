@@ -281,6 +281,7 @@ def test_what_the_source_says_is_taken_in_order_of_its_windows(
         ({"remaining": 90, "reset_at": now + timedelta(minutes=10)}, 90),
         ({"remaining": 95, "reset_at": now + timedelta(minutes=10)}, 90),  # overtaken
         ({"remaining": 80, "reset_at": now + timedelta(minutes=10)}, 80),
+        ({"remaining": 70, "reset_in": 600}, 70),
         ({"remaining": 100, "reset_at": now + timedelta(minutes=70)}, 100),  # the next window
         ({"remaining": 3, "reset_at": now + timedelta(minutes=10)}, 100),  # of the window before
         ({"remaining": 3, "reset_at": now - timedelta(minutes=10)}, 100),

@@ -321,6 +321,28 @@ def test_a_reference_to_nothing_is_named(spec):
         resolve(spec, {"auth_token": "${NOT_THERE}"}, {})
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"quota_remaining": 7, "quota_resets_in": 600.5}, {"remaining": 7, "reset_in": 600.5}),
+        ({"quota_remaining": 0, "quota_resets_in": 60}, {"remaining": 0, "reset_in": 60}),
+        ({"quota_remaining": None, "quota_resets_in": None}, {}),
+        ({"quota_remaining": 7}, {}),
+        ({"quota_remaining": "7", "quota_resets_in": 60}, {}),
+        ({"quota_remaining": True, "quota_resets_in": 60}, {}),
+        ({"quota_remaining": 7, "quota_resets_in": float("nan")}, {}),
+        ({"quota_remaining": 7, "quota_resets_in": float("inf")}, {}),
+        ({"quota_remaining": 7, "quota_resets_in": -1}, {}),
+    ],
+)
+def test_what_is_left_of_a_quota_is_told_with_its_end_or_not_at_all(fields, expected):
+    tally = Tally()
+    tally.hear(LogLine("tap", "progress", stream="issues", fields=fields))
+    tally.hear(LogLine("tap", "progress", stream="labels", fields={"records": 1}))
+
+    assert expected == tally.quota
+
+
 CATALOG = {
     "streams": [
         {

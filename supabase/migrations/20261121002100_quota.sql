@@ -342,13 +342,17 @@ declare
 begin
     run := connectors.leased_run(record_quota_usage.run_id, record_quota_usage.lease_token);
     begin
-        select u.* into said
-        from jsonb_to_record(record_quota_usage.usage) as u (requests bigint, "limit" bigint, remaining bigint, reset_at timestamptz);
+        select u.requests, u."limit", u.remaining,
+            -- Seconds from now do not depend on the clock of whoever reports them.
+            coalesce(clock_timestamp() + make_interval(secs => u.reset_in), u.reset_at) as reset_at
+        into said
+        from jsonb_to_record(record_quota_usage.usage) as u (
+            requests bigint, "limit" bigint, remaining bigint, reset_in double precision, reset_at timestamptz);
     exception when data_exception then
         raise sqlstate 'PT422' using
             message = format('The usage is not what is expected: %s', left(record_quota_usage.usage::text, 200)),
             detail = sqlerrm,
-            hint = 'Pass {"requests": so far, "limit": n, "remaining": n, "reset_at": "2026-01-31T12:00:00Z"}; all may be left out.';
+            hint = 'Pass {"requests": so far, "limit": n, "remaining": n, "reset_in": seconds or "reset_at": time}; all may be left out.';
     end;
     perform connectors.count_quota_usage(run.id, said.requests);
     update connectors.quota_buckets as b
@@ -366,7 +370,7 @@ begin
 end
 $$;
 comment on function connectors.record_quota_usage(uuid, uuid, jsonb) is
-    'Takes down what a run has used, {requests: so far}, and what the source says is left, {limit, remaining, reset_at}; returns the run''s share.';
+    'Takes down what a run has used, {requests: so far}, and what the source says is left, {limit, remaining, reset_in (seconds) or reset_at}; returns the run''s share.';
 
 create function connectors.park_connector_runs(source_type text, credential_key text, until timestamptz, reason text)
 returns integer

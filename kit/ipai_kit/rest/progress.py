@@ -42,12 +42,14 @@ class Progress:
         if not now and moment - self._reported.get(stream, -_INTERVAL) < _INTERVAL:
             return
         self._reported[stream] = moment
+        resets_in = self._quota.resets_in()
         self._write(
             "progress",
             stream=stream,
             records=self.records[stream],
             requests=self._requests.get(stream, 0),
             quota_remaining=self._quota.remaining(),
+            quota_resets_in=None if resets_in is None else round(resets_in, 1),
             partitions_done=self.partitions_done[stream],
             partitions_total=self.partitions_total.get(stream),
         )

@@ -248,7 +248,7 @@ class ControlPlane:
         self._value("record_streams", _lease(run) | {"streams": Jsonb(list(rows))})
 
     def record_quota(self, run: ClaimedRun, usage: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Write requests so far, and limit, remaining and reset_at as the source says them.
+        """Write requests so far, and limit, remaining and reset_in (seconds) as the source says.
 
         Return the run's share, None when it is not limited.
         """

@@ -50,6 +50,7 @@ class Ledger:
         self._state: Mapping[str, Any] | None = None
         self._figures: list[dict[str, Any]] = []
         self._written_figures = self._figures
+        self._quota: Mapping[str, float] = {}
         self._state_due = self._heartbeat_due = 0.0
         self._renewed = time.monotonic()
         self._closing = threading.Event()
@@ -83,7 +84,7 @@ class Ledger:
 
     def count(self, tally: Tally) -> None:
         """Keep the newest figures."""
-        self._figures = tally.figures()
+        self._figures, self._quota = tally.figures(), tally.quota
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep the newest STATE; an older one that was not stored yet is not needed any more."""
@@ -126,6 +127,8 @@ class Ledger:
         if self._figures is not self._written_figures:
             figures = self._figures
             plane.record_streams(self._run, figures)
+            if self._quota:
+                plane.record_quota(self._run, self._quota)
             self._written_figures = figures
 
     def _renew(self, plane: ControlPlane) -> None:

@@ -42,6 +42,7 @@ class StreamTally:
 
 _ADDED = ("received", "inserted", "updated", "unchanged", "retired", "dead", "bytes", "seconds")
 _LATEST = ("requests", "quota_remaining", "partitions_done", "partitions_total")
+_A_YEAR = 366 * 86400
 _KEPT = ("stream", *_ADDED, "requests", "skipped_reason")
 
 
@@ -50,6 +51,7 @@ class Tally:
     """All streams of one run."""
 
     streams: dict[str, StreamTally] = field(default_factory=dict)
+    quota: Mapping[str, float] = field(default_factory=dict)
 
     def hear(self, line: LogLine) -> bool:
         """Count what the line reports; False when it reports nothing countable."""
@@ -60,6 +62,7 @@ class Tally:
         if after is None:
             return False
         self.streams[line.stream] = after
+        self.quota = _quota(line) or self.quota
         return True
 
     @property
@@ -88,6 +91,15 @@ def _after(before: StreamTally, line: LogLine) -> StreamTally | None:
             sums = {key: getattr(before, key) + _number(line.fields, key) for key in _ADDED}
             return replace(before, **sums)
     return None
+
+
+def _quota(line: LogLine) -> Mapping[str, float]:
+    """What the source says is left to all streams, and the seconds until it is renewed."""
+    remaining = line.fields.get("quota_remaining")
+    resets_in = _number(line.fields, "quota_resets_in")
+    if type(remaining) is int and 0 < resets_in < _A_YEAR:
+        return {"remaining": remaining, "reset_in": resets_in}
+    return {}
 
 
 def _number(fields: Mapping[str, Any], key: str) -> Any:
