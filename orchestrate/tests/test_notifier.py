@@ -508,13 +508,16 @@ def test_an_endpoint_that_does_not_come_to_an_end_is_left_at_the_deadline(
         post(destination, b"{}", {}, 0.3)
 
 
-@pytest.mark.parametrize("said", [b"SSH-2.0-OpenSSH\r\n\r\n", b"\r\n\r\n"])
+@pytest.mark.parametrize(
+    "said",
+    [b"SSH-2.0-OpenSSH\r\n\r\n", b"\r\n\r\n", b"\0\xff\0\r\n\r\n", b"HTTP/1.1 2\0 x\r\n\r\n"],
+)
 def test_what_does_not_speak_http_is_told_in_words(
     silent_port: Callable[[bytes], int], said: bytes
 ) -> None:
     destination = Destination("http", "127.0.0.1", silent_port(said), "/", ("127.0.0.1",))
 
-    with pytest.raises(PostError, match="The connection failed"):
+    with pytest.raises(PostError, match=r"The answer is not HTTP\.$"):
         post(destination, b"{}", {}, 20)
 
 
@@ -536,6 +539,7 @@ def test_a_closed_port_is_told_and_the_next_address_is_tried(receiver: Any) -> N
         (503, format_datetime(datetime.now(UTC).replace(tzinfo=None)), 0, 0),
         (429, "99999999999999999999", 86400, 86400),
         (429, "soon", None, None),
+        (429, "\xb2", None, None),
         (500, "120", None, None),
     ],
 )

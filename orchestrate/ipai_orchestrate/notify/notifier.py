@@ -158,6 +158,9 @@ class Notifier:
                 )
             except LeaseLostError:
                 status = "taken_over"
+            except ControlPlaneError as error:  # tried again when its lease ends
+                self._journal.say("webhook_unrecorded", "error", error=str(error))
+                status = "unrecorded"
             else:
                 status = finished.status
             self._unrecorded.popleft()

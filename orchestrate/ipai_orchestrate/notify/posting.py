@@ -110,6 +110,8 @@ def _cut_off_at(deadline: float, connection: _Pinned) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"The certificate is not valid: {error.verify_message}."
+    if isinstance(error, http.client.HTTPException) and not isinstance(error, ConnectionError):
+        return "The answer is not HTTP."  # nothing of it is repeated: it is the other side's text
     text = str(error) or type(error).__name__
     return f"The connection failed: {text.rstrip('.')}."
 
@@ -118,7 +120,7 @@ def _retry_after(answer: http.client.HTTPResponse) -> float | None:
     text = answer.getheader("retry-after")
     if text is None or answer.status not in _RETRY_AFTER_STATUSES:
         return None
-    if text.strip().isdigit():
+    if text.strip().isascii() and text.strip().isdecimal():
         return float(min(int(text.strip()[:9]), 86400))
     try:
         moment = parsedate_to_datetime(text)
