@@ -18,6 +18,7 @@ _WHERE = {
     "discover": "source",
     "env": "env",
     "instance": "instance",
+    "lake": "lake",
     "logs": "runs",
     "new": "new",
     "notifier": "notifier",
