@@ -24,6 +24,8 @@ _WHERE = {
     "notifier": "notifier",
     "promote": "releases",
     "releases": "releases",
+    "queue": "queue",
+    "quota": "queue",
     "rollback": "releases",
     "pipeline": "pipeline",
     "run": "run",

@@ -16,6 +16,9 @@ from ipai_orchestrate.exceptions import OrchestrateError
 INTERRUPTED, OUR_BUG, TRY_AGAIN_LATER = 130, 70, 75
 # The database speaks to all its clients; here its functions have these names.
 _COMMANDS = {
+    "dead_connector_runs()": "`ipai queue dead`",
+    "set_source_limit(source_type, max_running)": "`ipai queue limit SOURCE MOST`",
+    "enqueue_connector_job(instance_id)": "`ipai run INSTANCE`",
     "connector_list()": "`ipai instance list`",
     "connector_runs_list()": "`ipai runs`",
     "connector_state_versions(instance_id)": "`ipai state history INSTANCE`",

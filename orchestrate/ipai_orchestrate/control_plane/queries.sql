@@ -72,6 +72,34 @@ select * from connectors.dead_connector_runs(
 -- Queue a failed run again.
 select connectors.requeue_connector_job(run_id => %(run_id)s, max_attempts => %(max_attempts)s) as id;
 
+-- waiting --
+-- Queued runs in the order in which workers take them.
+select run_id, instance_id, source_type, job_name, priority, attempt, max_attempts, queued_at, run_after,
+    waiting_for, waits_for, park_reason
+from connectors.connector_queue
+where %(instance_id)s::text is null or instance_id = %(instance_id)s
+order by run_after > clock_timestamp(), priority desc, run_after, run_id
+limit %(limit)s;
+
+-- quotas --
+-- The budgets of all credentials.
+select f.source_type, f.credential_key, b.requests_per_second, b.concurrency, f.budget, f.used, f.remaining,
+    f.reset_at, f.running_runs, f.granted_per_second, f.pace_per_second, f.exhausted_at, f.exceeded_before_reset
+from connectors.quota_forecast as f
+join connectors.quota_buckets as b using (source_type, credential_key)
+order by f.source_type, f.credential_key;
+
+-- limit_source --
+-- Limit how many runs of a source are running at once.
+select connectors.set_source_limit(source_type => %(source_type)s, max_running => %(max_running)s) as most;
+
+-- limit_quota --
+-- Set the budget of a credential.
+select connectors.set_quota_limit(
+    source_type => %(source_type)s, credential_key => %(credential_key)s,
+    requests_per_second => %(requests_per_second)s::numeric, concurrency => %(concurrency)s::integer,
+    window_requests => %(window_requests)s::bigint, window_seconds => %(window_seconds)s::integer) as nothing;
+
 -- append_logs --
 -- Add log lines to a run.
 select connectors.append_connector_logs(
