@@ -34,6 +34,7 @@ from ipai_kit.landing.deviations import (
     find_deviations,
     find_news,
     read_exactly,
+    read_members,
 )
 from ipai_kit.landing.drift import Drift
 from ipai_kit.landing.events import EventLog
@@ -139,7 +140,7 @@ class Inspection:
         """Note what the SCHEMA does not list in the first rows."""
         for row in islice(rows, SAMPLE):
             try:
-                value = read_exactly(row[1])
+                value = read_members(row[1])
             except UNREADABLE:
                 continue
             for deviation in dict.fromkeys(find_news(self.shape, value)):
