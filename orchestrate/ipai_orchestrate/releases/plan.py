@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from ipai_kit.spec import ConnectorSpec
+from ipai_kit.spec import ConnectorSpec, definition_name
+from ipai_orchestrate.catalog import TRANSFORM
 from ipai_orchestrate.releases.declared import Declared, DeclaredSpec
 from ipai_orchestrate.releases.instance_file import DeclaredInstance
 from ipai_orchestrate.releases.records import LiveDefinition, LiveInstance
@@ -143,6 +144,8 @@ def _undeclared(
     for one in live.values():
         if one.id in declared.instances or one.status == "archived" or env not in {None, one.env}:
             continue
+        if one.definition_id == definition_name(TRANSFORM):
+            continue  # declared by its pipeline
         if prune and one.declared_in is not None:
             change = FieldChange("status", one.status, "paused")
             fields = (change,) if one.status == "active" else ()

@@ -117,6 +117,20 @@ def test_the_commands_of_pipelines_tell_how_it_goes(bench, register, built, monk
     assert "nightly.yaml:2:13: Unknown key 'instnce'" in ipai("apply", file, code=78)
 
 
+def test_the_instances_of_transforms_are_declared_by_their_pipelines(bench, register, monkeypatch):
+    monkeypatch.setenv("IPAI_DATABASE_URL", bench.dsn)
+    folder = bench.folder / "instances"
+    folder.mkdir()
+    (folder / "one.yaml").write_text(
+        "instance: acme\nconnector: github\nconfig: {repositories: [acme/api]}\n"
+    )
+    planned = CliRunner().invoke(main, ["apply", str(folder), "--plan", "--prune"])
+
+    assert 0 == planned.exit_code, planned.output
+    assert "scripted-1" in planned.output
+    assert "transform" not in planned.output
+
+
 @pytest.mark.parametrize(
     ("tap", "status", "code"), [("read(start + 1)", "succeeded", 0), ("sys.exit(78)", "failed", 1)]
 )
