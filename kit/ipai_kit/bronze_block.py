@@ -60,7 +60,10 @@ class BlockDecoder(NamedTuple):
 
 
 class BlockExtract(Protocol):
-    """Takes whole lines apart, given as a block and, where that is at hand, one by one."""
+    """Takes whole lines apart, given as a block.
+
+    Where they are at hand, also one by one; then each is known to begin and end with a brace.
+    """
 
     def __call__(
         self, block: bytes, records: Sequence[bytes] | None = None, /
@@ -87,8 +90,8 @@ def compile_block_extract(
     getters = [attrgetter(attribute) for attribute in attributes]
 
     def extract(block: bytes, records: Sequence[bytes] | None = None, /) -> RecordBlock | None:
-        records = _lines(block) if records is None else records
-        if not _are_objects(block, len(records)):
+        records = _objects(block) if records is None else records
+        if not records:
             return None
         try:
             picked = decode_lines(block)
@@ -119,24 +122,16 @@ def _picking(plan: StreamPlan) -> BlockDecoder:
     return BlockDecoder(picker.decode_lines, picker.attributes)
 
 
-def _lines(block: bytes) -> list[bytes]:
-    """The lines of a block; an unfinished last line is not one."""
-    lines = block.split(b"\n")
-    del lines[-1]
-    return lines
-
-
-def _are_objects(block: bytes, count: int) -> bool:
-    """Whether each line is exactly one object without anything around it.
+def _objects(block: bytes) -> list[bytes] | None:
+    """The lines, if each is exactly one object without anything around it.
 
     A value cannot go on in the next line: what follows a line's end is an opening brace.
     """
-    return (
-        count > 0
-        and block.startswith(b"{")
-        and block.endswith(b"}\n")
-        and block.count(b"}\n{") == count - 1
-    )
+    if not (block.startswith(b"{") and block.endswith(b"}\n")):
+        return None
+    lines = block.split(b"\n")
+    del lines[-1]
+    return lines if b"}\n{".join([line[1:-1] for line in lines]) == block[1:-2] else None
 
 
 def _hashes(records: Sequence[bytes]) -> list[bytes]:

@@ -13,23 +13,27 @@ from operator import itemgetter, methodcaller
 from typing import Final
 
 _HEAD: Final = re.compile(
-    rb'\{ ?"type": ?"RECORD", ?"stream": ?"([^"\\\x00-\x1f]+)", ?"record": ?(?=\{)'
+    rb'\{ ?"type": ?"RECORD", ?"stream": ?"([^"\\\x00-\x1f]+)", ?"record": ?\{'
 )
 _TAIL: Final = re.compile(
-    rb'(?:, ?"version": ?([0-9]{1,18}))?(?:(, ?"time_extracted": ?")([ !#-\[\]-~]{1,40})")? ?\}\Z'
+    rb'\}(?:, ?"version": ?([0-9]{1,18}))?(?:(, ?"time_extracted": ?")([ !#-\[\]-~]{1,40})")? ?\}\Z'
 )
 _PLAIN: Final = re.compile(rb"[ !#-\[\]-~]+")
 _LONGEST_TAIL: Final = 128
-_LONGEST_MEAN: Final = 1 << 16
-"""Bytes of a line: of longer ones every copy costs more than decoding the line once."""
+_OPENING: Final = set(b"{")
+_CLOSING: Final = set(b"}")
+_first, _last = itemgetter(0), itemgetter(-1)
+_LARGEST_BLOCK: Final = 1 << 20
+"""Bytes: a larger block holds a line so long that copying it costs more than decoding it once."""
 
 
 @dataclass(frozen=True)
 class RecordRun:
     """Consecutive RECORD lines of one stream and version, not decoded.
 
-    `records` holds what stands in the place of each record; whether that is one JSON object is for
-    the reader to find out, who falls back to decoding `text` where it is not.
+    `records` holds what stands in the place of each record, from an opening to a closing brace;
+    whether that is one JSON object is for the reader to find out, who falls back to decoding `text`
+    where it is not.
     """
 
     stream: str
@@ -59,16 +63,15 @@ class _Shape:
 
 def split_runs(block: bytes) -> Iterator[RecordRun | bytes]:
     """Cut a block of whole lines into runs and, as they came, whatever lies between them."""
-    count = block.count(b"\n")
-    if len(block) > count * _LONGEST_MEAN:
+    if len(block) > _LARGEST_BLOCK:
         yield block
-        return
-    whole = _equal_lines(block, count)
-    if whole is not None:
-        yield whole
         return
     lines = block.split(b"\n")
     del lines[-1]
+    whole = _equal_lines(block, lines)
+    if whole is not None:
+        yield whole
+        return
     others: list[bytes] = []
     position = 0
     while position < len(lines):
@@ -102,19 +105,27 @@ def _shape(line: bytes) -> _Shape | None:
     return _Shape(head[0], tail, stream, None if tail[1] is None else int(tail[1]))
 
 
-def _equal_lines(block: bytes, count: int) -> RecordRun | None:
+def _equal_lines(block: bytes, lines: Sequence[bytes]) -> RecordRun | None:
     """The whole block, if every line has the same before and after its record."""
-    shape = _shape(block[: block.index(b"\n")])
-    if shape is None or not block.endswith(between := shape.tail[0] + b"\n"):
+    shape = _shape(lines[0]) if lines else None
+    if shape is None:
         return None
-    inner = block[len(shape.head) : -len(between)]
-    joint = between + shape.head
-    records = inner.replace(joint, b"\n")
-    if len(inner) - len(records) != (count - 1) * (len(joint) - 1):
+    records = _records(shape, lines)
+    if not all(records):
         return None
-    found = records.split(b"\n")
-    times = (shape.time,)
-    return RecordRun(shape.stream, shape.version, times, records + b"\n", found, block)
+    head, tail = shape.head[:-1], shape.tail[0][1:] + b"\n"
+    if head + (tail + head).join(records) + tail != block or not _are_braced(records):
+        return None
+    return RecordRun(shape.stream, shape.version, (shape.time,), _joined(records), records, block)
+
+
+def _are_braced(records: Sequence[bytes]) -> bool:
+    return set(map(_first, records)) == _OPENING and set(map(_last, records)) == _CLOSING
+
+
+def _records(shape: _Shape, lines: Sequence[bytes]) -> list[bytes]:
+    start, end = len(shape.head) - 1, 1 - len(shape.tail[0])
+    return [line[start:end] for line in lines] if end else [line[start:] for line in lines]
 
 
 def _same_head(lines: Sequence[bytes], start: int, head: bytes) -> Sequence[bytes]:
@@ -127,8 +138,7 @@ def _run(shape: _Shape, lines: Sequence[bytes]) -> RecordRun | None:
     times = _times(lines, shape)
     if times is None:
         return None
-    inside = slice(len(shape.head), -len(shape.tail[0]))
-    records = list(map(itemgetter(inside), lines))
+    records = _records(shape, lines)
     return RecordRun(shape.stream, shape.version, times, _joined(records), records, _joined(lines))
 
 
