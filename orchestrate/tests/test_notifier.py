@@ -693,7 +693,7 @@ def test_a_database_without_the_outbox_ends_it(empty_database: str, receiver: An
 
 
 _KILLED = """
-import os, sys
+import os, random, sys
 from ipai_orchestrate.notify import Notifier, NotifierOptions
 from ipai_orchestrate.notify.address_guard import AddressGuard
 from ipai_orchestrate.notify.sending import Sender
@@ -702,8 +702,13 @@ from ipai_orchestrate.pipeline.stop import Stop
 
 class Killed(Sender):
     def send(self, delivery, keys):
-        super().send(delivery, keys)
-        os.kill(os.getpid(), 9)
+        before, after = map(float, sys.argv[2:])
+        if random.random() < before:
+            os.kill(os.getpid(), 9)
+        outcome = super().send(delivery, keys)
+        if random.random() < after:
+            os.kill(os.getpid(), 9)
+        return outcome
 
 class Silent:
     def say(self, event, /, level="info", **fields): pass
@@ -720,15 +725,37 @@ def test_what_a_killed_notifier_had_sent_is_sent_again_under_the_same_id(
     outbox.create_endpoint("one", receiver.url, REF)
     outbox.send_test("one")
     environment = {**os.environ, "DSN": database, **ENVIRONMENT}
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, receiver.url[:-5]], env=environment, check=False
-    )
+    command = [sys.executable, "-c", _KILLED, receiver.url[:-5], "0", "1"]
+    killed = subprocess.run(command, env=environment, check=False)
     assert (killed.returncode, len(receiver.got)) == (-signal.SIGKILL, 1)
     wait_until(lambda: deliver().delivered)
 
     assert len(receiver.got) == 2
     assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
-    assert outbox.deliveries()[0].attempts == 2
+    assert outbox.deliveries()[0].status == "delivered"
+
+
+@pytest.mark.slow
+def test_nothing_is_lost_while_notifiers_are_killed_again_and_again(
+    outbox: Outbox, database: str, receiver: Any
+) -> None:
+    outbox.create_endpoint("one", receiver.url, REF, retry_seconds=[1] * 20)
+    numbers = {outbox.send_test("one") for _ in range(60)}
+    environment = {**os.environ, "DSN": database, **ENVIRONMENT}
+    command = [sys.executable, "-c", _KILLED, receiver.url[:-5], "0.04", "0.08"]
+    running: list[subprocess.Popen[bytes]] = []
+    ends: list[int] = []
+    while {one.id for one in outbox.deliveries(in_status="delivered", limit=1000)} != numbers:
+        ends += [one.returncode for one in running if one.poll() is not None]
+        running = [one for one in running if one.poll() is None]
+        running += [subprocess.Popen(command, env=environment) for _ in range(3 - len(running))]
+        time.sleep(0.1)
+    ends += [one.wait() for one in running]
+
+    sent = [headers["webhook-id"] for headers, _ in receiver.got]
+    assert -signal.SIGKILL in ends
+    assert len(set(sent)) == len(numbers)
+    assert set(sent) == {str(one.event_id) for one in outbox.deliveries(limit=1000)}
 
 
 def test_a_result_that_comes_after_the_lease_is_left_to_the_other_notifier(

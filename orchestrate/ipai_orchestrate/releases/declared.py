@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads what reviewed files declare: connector specs and instances of them."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -69,12 +70,12 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def _yaml_files(folder: Path) -> list[Path]:
-    found = [*folder.rglob("*.yaml"), *folder.rglob("*.yml")]
-    return sorted(
-        one
-        for one in found
-        if one.is_file() and not any(part.startswith(".") for part in one.relative_to(folder).parts)
-    )
+    """All YAML below a folder; hidden folders, an environment's among them, are not entered."""
+    found: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in names if name.endswith((".yaml", ".yml"))]
+    return sorted(found)
 
 
 def _is_declaration(path: Path, folder: Path) -> bool:
