@@ -58,6 +58,7 @@ def run_lines(
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        process_group=0,  # Ctrl-C asks a worker to let its runs finish: dbt must not hear it
     ) as process:
         try:
             for line in _lines(process, on_wait):

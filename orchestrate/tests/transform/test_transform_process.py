@@ -225,6 +225,19 @@ def test_lines_come_as_they_are_written(tmp_path: Path) -> None:
     assert lines == ["one\n", "caf\N{REPLACEMENT CHARACTER}"]
 
 
+def test_dbt_does_not_hear_the_signals_of_our_terminal(fake_dbt: Callable[[str], Path]) -> None:
+    program = fake_dbt("echo $$; sleep 1")
+    found: list[tuple[int, int]] = []
+
+    def look(line: str) -> None:
+        found.append((int(line), os.getpgid(int(line))))
+
+    run_lines([], {"IPAI_DBT": str(program), "PATH": os.environ["PATH"]}, look)
+
+    assert [(group, group) for _, group in found] == found
+    assert found[0][1] != os.getpgrp()
+
+
 @pytest.mark.slow
 def test_real_dbt_takes_a_password_of_digits_and_reports_as_it_goes(
     empty_database: str, small_project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
