@@ -24,6 +24,7 @@ _FIND = """
 """
 ABOUT_SECONDS = 60
 DEFAULT_SCHEDULE = "default"
+PRODUCTION = "production"
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,23 @@ def save_instance(
     env: str = "dev",
     schedule: str | None = None,
 ) -> EnsuredInstance:
-    """Register the connector's spec as it is installed and store the instance on it."""
+    """Register the connector's spec as it is installed and store the instance on it.
+
+    In production an instance keeps its version: that moves by promotion.
+    """
     spec = connector.spec()
     _refuse_unknown(connector, spec, config)
     refuse_literal_secrets(spec, config)
     if schedule not in {None, DEFAULT_SCHEDULE}:
         Rule.parse(str(schedule), spec.timezone)
     definition = plane.register_definition(connector.spec_path.read_text(encoding="utf-8"), spec)
-    return plane.ensure_instance(instance_id, definition.id, config, env, schedule)
+    version = _version_in_production(plane, instance_id) if env == PRODUCTION else None
+    return plane.ensure_instance(instance_id, definition.id, config, env, schedule, version)
+
+
+def _version_in_production(plane: ControlPlane, instance_id: str) -> int | None:
+    live = plane.instances(env=PRODUCTION, limit=1000)
+    return next((one.definition_version for one in live if one.id == instance_id), None)
 
 
 def read_settings(spec: ConnectorSpec, pairs: Iterable[str]) -> dict[str, Any]:

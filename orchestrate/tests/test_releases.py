@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
+from ipai_kit.spec import InstalledConnector
 from ipai_orchestrate.cli import main
 from ipai_orchestrate.control_plane import ControlPlane
 from ipai_orchestrate.exceptions import (
@@ -22,6 +23,7 @@ from ipai_orchestrate.exceptions import (
     NotFoundError,
     RefusedError,
 )
+from ipai_orchestrate.instances import save_instance
 from ipai_orchestrate.releases import Plan, ReleaseRegister, apply_declared, read_declared
 from ipai_orchestrate.releases.applying import ApplyOptions
 from ipai_orchestrate.releases.instance_file import instance_schema
@@ -490,6 +492,27 @@ def test_no_other_door_leads_to_production(
         )
 
     assert register.instances()["demo-production"].status == "draft"
+
+
+def test_settings_change_in_production_while_the_version_stays(
+    staged: None,
+    folder: Path,
+    control_plane: ControlPlane,
+    register: ReleaseRegister,
+) -> None:
+    """A newer connector was installed meanwhile: its spec is registered and waits for a proof."""
+    succeed(control_plane, "demo-staging")
+    register.promote("demo-staging")
+    write(folder, "newer.yaml", FASTER)
+    newer = InstalledConnector("demo", "tap-demo", "demo", folder / "newer.yaml")
+    config = {"region": "us"}
+    save_instance(control_plane, "demo-production", newer, config, env="production")
+    live = register.instances()["demo-production"]
+
+    assert (live.config, live.definition_version) == (config, 1)
+    assert register.definitions()["ipai_connector_demo"].version == 2
+    with pytest.raises(ConflictError, match="Version 2"):
+        save_instance(control_plane, "another", newer, config, env="production")
 
 
 def test_a_proof_is_for_the_text_of_the_spec_and_grows_old(

@@ -11,12 +11,12 @@ import msgspec
 
 from ipai_kit.spec import ConnectorSpec, definition_name
 from ipai_orchestrate.catalog import TRANSFORM
+from ipai_orchestrate.instances import PRODUCTION
 from ipai_orchestrate.releases.declared import Declared, DeclaredSpec
 from ipai_orchestrate.releases.instance_file import DeclaredInstance
 from ipai_orchestrate.releases.records import LiveDefinition, LiveInstance
 
 Action = Literal["create", "change", "disable", "undeclared", "none"]
-PRODUCTION = "production"
 
 
 @dataclass(frozen=True)
