@@ -184,7 +184,7 @@ class _Job:
 
     @contextmanager
     def _target(self, spec: ConnectorSpec, directory: Path) -> Iterator[Launch]:
-        config = {
+        config: dict[str, Any] = {
             "database_url": self.database.dsn,
             "instance_id": self.run.instance_id,
             "run_id": str(self.run.id),
