@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The n8n workflows: sound in structure, always; run by a real n8n where IPAI_N8N names its program."""
+"""The n8n workflows: always sound in structure; run by a real n8n where IPAI_N8N names one."""
 
 from __future__ import annotations
 
@@ -224,6 +224,7 @@ def send(url, body, *, secret=SECRET, at=None):
         return error.code
 
 
+@pytest.mark.n8n
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_real_n8n_tells_the_chat_what_it_should_and_nothing_forged(n8n, chat):
