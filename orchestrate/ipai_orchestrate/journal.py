@@ -14,7 +14,7 @@ from ipai_orchestrate.pipeline.observer import Nobody
 
 Level = Literal["debug", "info", "warning", "error"]
 _STYLES = {"warning": "yellow", "error": "red", "critical": "red"}
-_SHOWN = {"warning", "error", "critical"}
+_SHOWN = {"error", "critical"}
 
 
 class Journal:
@@ -47,14 +47,14 @@ class Journal:
 
 
 class RunJournal(Nobody):
-    """Tells of one run what needs attention; everything is in the run's own log."""
+    """Tells of one run what went wrong in it; everything else is in the run's own log."""
 
     def __init__(self, journal: Journal, run_id: str, instance_id: str) -> None:
         self._journal = journal
         self._about = {"run_id": run_id, "instance_id": instance_id}
 
     def said(self, line: LogLine) -> None:
-        """Pass on warnings and errors of the connectors; the runner's own end is told by others."""
+        """Pass on errors of the connectors and dbt; the runner's own is told with the end."""
         if line.level in _SHOWN and line.source != "runner":
             about = {**self._about, "source": line.source, "stream": line.stream}
             self._journal.say("run_said", line.level, message=line.message, **about)

@@ -76,6 +76,21 @@ def test_a_failed_run_is_told_and_does_not_end_the_worker(bench):
     ]
 
 
+def test_the_journal_tells_what_went_wrong_and_leaves_the_rest_to_the_log_of_the_run(bench):
+    bench.tap("""
+        for level in ("info", "warning", "error"):
+            print(json.dumps({"event": level, "level": level}), file=sys.stderr)
+        sys.exit(1)
+        """)
+    run_id = bench.plane.enqueue(*bench.instances(1), max_attempts=1)
+    bench.worker(once=True).work()
+    logged = {line.message for line in bench.plane.logs(run_id)}
+
+    assert ["error"] == [line["message"] for line in bench.said("run_said")]
+    assert {"info", "warning", "error"} <= logged
+    assert str(run_id) == bench.said("run_said")[0]["run_id"]
+
+
 def test_only_the_chosen_sources_are_claimed(bench):
     bench.tap(READ_TWO)
     bench.plane.enqueue(*bench.instances(1))
