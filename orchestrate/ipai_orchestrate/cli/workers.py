@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ipai workers`: who is at work."""
 
+import socket
+
 import click
 
 from ipai_orchestrate.cli.output import ago, answer, json_option, print_table
@@ -17,8 +19,9 @@ NOBODY_THERE = 75
     type=click.Choice(["worker", "scheduler"]),
     help="End with 75 unless one of this kind is at work: for health checks and alerts.",
 )
+@click.option("--here", is_flag=True, help="Only those of this host (or container).")
 @json_option
-def workers_command(everything: bool, alive: str | None, as_json: bool) -> int:
+def workers_command(everything: bool, alive: str | None, here: bool, as_json: bool) -> int:
     """List the workers and schedulers that gave a sign of life within the last minute.
 
     \b
@@ -26,9 +29,12 @@ def workers_command(everything: bool, alive: str | None, as_json: bool) -> int:
       ipai workers
       ipai workers --all --json
       ipai workers --alive scheduler
+      ipai workers --alive worker --here
     """
     with opened_plane() as (_, plane):
         found = list_services(plane.connection, at_work=not everything)
+    if here:
+        found = [one for one in found if one.name.rpartition(":")[0] == socket.gethostname()]
     columns = ("Name", "Kind", "Login", "State", "Started", "Seen", "Busy", "Sources")
     empty = "Nobody is at work. Start everything: ipai up. Or a worker: ipai worker"
     answer(found, as_json, lambda: print_table(columns, map(_row, found), empty))
