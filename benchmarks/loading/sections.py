@@ -30,6 +30,21 @@ _WARM_UP_SHARE = 20
 _LIBRARIES = ("msgspec", "psycopg", "pyarrow", "deltalake", "singer-sdk")
 
 
+def _commit() -> list[str]:
+    """What is measured; asked at the start, a long run may see the next commit come."""
+    asked = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [f"this repository at {asked.stdout.strip()}"] if asked.returncode == 0 else []
+
+
+_COMMIT = _commit()
+
+
 @dataclass(frozen=True)
 class Plan:
     """Sizes and places of a run."""
@@ -230,13 +245,5 @@ def _machine() -> str:
 
 def _versions(plan: Plan) -> list[str]:
     ours = [f"{name} {version(name)}" for name in _LIBRARIES]
-    git = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    commit = [f"this repository at {git.stdout.strip()}"] if git.returncode == 0 else []
     peers = [peer.version for peer in PEERS if peer.name in plan.environments.made]
-    return [*commit, *ours, *peers]
+    return [*_COMMIT, *ours, *peers]
