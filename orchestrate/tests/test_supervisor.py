@@ -259,3 +259,23 @@ def test_up_runs_what_is_queued_survives_its_workers_and_leaves_nothing(home):
 
 def _text(value):
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def test_up_on_a_database_that_is_not_migrated_says_what_to_do(empty_database, tmp_path):
+    environment = {
+        **os.environ,
+        "IPAI_DATABASE_URL": empty_database,
+        "IPAI_HOME": str(tmp_path),
+    }
+    done = subprocess.run(
+        [IPAI, "up", "--log-format", "json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert 78 == done.returncode, done.stderr
+    assert "ipai db migrate" in done.stderr
+    assert "its configuration does not fit" in done.stderr

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A worker with nothing but its own login loads Bronze and builds Silver and Gold for all."""
+"""A worker with nothing but its own login gets secrets, loads Bronze, builds Silver and Gold."""
 
 import json
 import os
@@ -37,14 +37,15 @@ def test_workers_with_logins_of_their_own_continue_each_others_work(
     with running_sandbox("github", words) as sandbox:
         config = sandbox.config()
         clean = {key: value for key, value in os.environ.items() if not key.startswith("IPAI_")}
-        environment = {**clean, "THE_TOKEN": config["auth_token"], "IPAI_HOME": str(tmp_path)}
+        environment = {**clean, "IPAI_HOME": str(tmp_path)}
         settings = tmp_path / "settings.json"
-        settings.write_text(json.dumps(config | {"auth_token": "${THE_TOKEN}"}))
+        settings.write_text(json.dumps(config | {"auth_token": "${secret:github/token}"}))
 
-        def ipai(login, *arguments):
+        def ipai(login, *arguments, stdin=""):
             dsn = server.dsn_of(connection.info.dbname, login)
             done = subprocess.run(
                 [IPAI, *arguments],
+                input=stdin,
                 env={**environment, "IPAI_DATABASE_URL": dsn},
                 capture_output=True,
                 text=True,
@@ -53,6 +54,7 @@ def test_workers_with_logins_of_their_own_continue_each_others_work(
             assert 0 == done.returncode, done.stderr[-3000:]
             return done.stdout
 
+        ipai("postgres", "secret", "set", "github/token", stdin=config["auth_token"])
         ipai("postgres", "instance", "add", "acme", "--connector=github", f"--config={settings}")
         reports = []
         for login in logins:
