@@ -150,7 +150,8 @@ class Inspection:
 def _compiled(plan: StreamPlan, inspection: Inspection, *, hashed: bool) -> StreamChecks:
     extract, sample, shape = inspection.extract, inspection.sample, inspection.shape
     if inspection.rules is not None:
-        return StreamChecks(extract, _rule_check(inspection.rules, inspection), sample=sample)
+        blocks = compile_block_extract(plan, hashed=hashed, check=_block_check(inspection.rules))
+        return StreamChecks(extract, _rule_check(inspection.rules, inspection), blocks, sample)
     if not shape.limits_members:
         blocks = compile_block_extract(plan, hashed=hashed)
         return StreamChecks(extract, None, blocks, sample)
@@ -231,5 +232,16 @@ def _rule_check(rules: SchemaRules, inspection: Inspection) -> RecordCheck:
     def check(record: bytes) -> None:
         if not allow(record):
             examine(record)
+
+    return check
+
+
+def _block_check(rules: SchemaRules) -> RecordCheck:
+    """The same for a block: which record of it deviates is found out one by one."""
+    allow = rules.allow
+
+    def check(block: bytes) -> None:
+        if not allow(block):
+            raise RecordRejectedError(RejectionReason.INVALID, "A record of the block deviates.")
 
     return check

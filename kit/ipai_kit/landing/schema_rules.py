@@ -21,7 +21,7 @@ from ipai_kit.landing.record_shape import ANYTHING, Shape, says_more_than_types
 
 _LONGEST: Final = 60
 _TOLD_BY_SHAPE: Final = frozenset(("type", "required", "additionalProperties"))
-_decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+_decode_lines: Final = msgspec.json.Decoder(float_hook=Decimal).decode_lines
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class SchemaRules:
     schema: Mapping[str, Any]
     validator: Any
 
-    def allow(self, record: bytes) -> bool:
-        """Whether a record keeps to the schema; False also where that cannot be said."""
+    def allow(self, lines: bytes) -> bool:
+        """Whether every record keeps to the schema; False also where that cannot be said."""
         try:
-            return bool(self.validator.is_valid(_decode(record)))
+            return all(map(self.validator.is_valid, _decode_lines(lines)))
         except (ValueError, RecursionError, ArithmeticError):
             return False
 
