@@ -10,7 +10,6 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from ipai_kit.bronze import RejectionReason, StreamPlan
 from ipai_kit.landing.batch import FlushBatch, StreamBatch
 from target_bronze_lake.data_file import DataFile, day_name
-from target_bronze_lake.generations import retired_keys, row_generations, tombstone_rows
 from target_bronze_lake.lake_table import Attempt, LakeTable
 from target_bronze_lake.replay import ReplayWindow
 from target_bronze_lake.row_format import LakeRows, Origin, is_storable, record_batch
@@ -134,6 +133,9 @@ class BronzeTable:
         active = self.table.log.transaction(self._owned("ipai-generation"))
         if active is not None and version <= active:
             return {}
+        # pyarrow.compute, which most runs do without, takes as long to load as 10,000 rows
+        from target_bronze_lake.generations import retired_keys, tombstone_rows
+
         origin = Origin(self.settings.instance_id, "", "", None, flush.loaded_at)
         arriving = [record_batch(chunk, origin) for chunk in rows.chunks()]
         delivered = flush.stream.generation_keys.get(version, set()) | self._rowless.get(
@@ -149,3 +151,12 @@ class BronzeTable:
         """A time of loading that is later than every one in the table."""
         self._loaded_at = max(time.time_ns() // 1000, self._loaded_at + 1)
         return self._loaded_at
+
+
+def row_generations(stream: StreamBatch, keys: list[bytes]) -> list[int | None] | None:
+    """The newest generation that delivered each key; None when there is none at all."""
+    delivered = sorted(stream.generation_keys.items())
+    if not delivered:
+        return None
+    newest: dict[bytes, int] = {key: version for version, some in delivered for key in some}
+    return [newest.get(key) for key in keys]

@@ -16,7 +16,9 @@ from target_bronze_lake.lake_table import Attempt, LakeTable
 from target_bronze_lake.table_log import Commit, CommitConflictError
 
 _GROUP_ROWS: Final = 122_880
-_GROUP_BYTES: Final = 32 << 20
+_GROUP_BYTES: Final = 16 << 20
+_GROUP_COMPRESSED: Final = 4 << 20
+_LEAST_ROWS: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -45,24 +47,26 @@ def compact(table: LakeTable, target_bytes: int, *, at_least: int = 2) -> Compac
         if len(files) < at_least:
             continue
         if isinstance(table.log, DeltaLog):
-            counts = _compact_delta(table.log, table.shape.day, day, target_bytes)
+            counts = _compact_delta(table, table.log, files, target_bytes)
         else:
             counts = _compact_parquet(table, day, files, target_bytes)
         replaced, written = replaced + counts[0], written + counts[1]
     return Compaction(table.path, replaced, written)
 
 
-def _compact_delta(log: DeltaLog, column: str, day: str, target_bytes: int) -> tuple[int, int]:
+def _compact_delta(
+    table: LakeTable, log: DeltaLog, files: list[DataFile], target_bytes: int
+) -> tuple[int, int]:
     unmeasured = ColumnProperties(dictionary_enabled=False, statistics_enabled="NONE")
     properties = WriterProperties(
         compression="ZSTD",
         compression_level=1,
-        max_row_group_size=_GROUP_ROWS,
-        column_properties=dict.fromkeys(log.unmeasured, unmeasured),
+        max_row_group_size=_group_rows(files),
+        column_properties=dict.fromkeys(table.shape.unmeasured, unmeasured),
     )
     try:
         done: dict[str, Any] = log.table.optimize.compact(
-            partition_filters=[(column, "=", day)],
+            partition_filters=[(table.shape.day, "=", files[0].day)],
             target_size=target_bytes,
             max_concurrent_tasks=1,
             writer_properties=properties,
@@ -71,6 +75,12 @@ def _compact_delta(log: DeltaLog, column: str, day: str, target_bytes: int) -> t
         raise CommitConflictError(str(error)) from error
     log.refresh()
     return int(done["numFilesRemoved"]), int(done["numFilesAdded"])
+
+
+def _group_rows(files: list[DataFile]) -> int:
+    """Rows of a row group of some megabytes: a whole one is held in memory."""
+    rows, size = sum(file.rows for file in files), sum(file.size for file in files)
+    return max(_LEAST_ROWS, min(_GROUP_ROWS, rows * _GROUP_COMPRESSED // max(size, 1)))
 
 
 def _compact_parquet(

@@ -44,11 +44,6 @@ class DeltaLog:
         self._tried_after = -1
 
     @property
-    def unmeasured(self) -> tuple[str, ...]:
-        """Columns without statistics."""
-        return self._shape.unmeasured
-
-    @property
     def table(self) -> DeltaTable:
         """The table as it was last seen."""
         if self._known is None:

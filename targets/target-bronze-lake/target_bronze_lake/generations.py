@@ -13,7 +13,6 @@ from typing import Any, Final
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 
-from ipai_kit.landing.batch import StreamBatch
 from target_bronze_lake.lake_table import LakeTable
 from target_bronze_lake.row_format import LakeRows, landing_micros, plain_values, strings
 
@@ -35,15 +34,6 @@ class Tombstone:
     emitted: int
     """Microseconds since 1970."""
     cursor: str | None
-
-
-def row_generations(stream: StreamBatch, keys: list[bytes]) -> list[int | None] | None:
-    """The newest generation that delivered each key; None when there is none at all."""
-    delivered = sorted(stream.generation_keys.items())
-    if not delivered:
-        return None
-    newest: dict[bytes, int] = {key: version for version, some in delivered for key in some}
-    return [newest.get(key) for key in keys]
 
 
 def retired_keys(

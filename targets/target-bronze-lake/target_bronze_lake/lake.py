@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Final, TypeVar
 
+import pyarrow as pa  # type: ignore[import-untyped]
+
 from ipai_kit.exceptions import ConnectorError
 from ipai_kit.landing.batch import FlushBatch, StreamBatch, StreamReport
 from ipai_kit.landing.place import BronzePlace, bronze_place
@@ -57,6 +59,7 @@ class Lake:
 
     def finish(self) -> None:
         """Compact what this run made of small files; everything is committed: a courtesy."""
+        pa.default_memory_pool().release_unused()
         for bronze in self.tables.values():
             try:
                 self._tidy(bronze.table)

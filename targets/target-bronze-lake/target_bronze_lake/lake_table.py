@@ -4,7 +4,7 @@
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -19,7 +19,8 @@ from target_bronze_lake.settings import DELTA
 from target_bronze_lake.storage import Storage
 from target_bronze_lake.table_log import Commit, TableLog
 
-_READ_ROWS = 65_536
+_READ_ROWS: Final = 8_192
+_BUFFER_BYTES: Final = 1 << 20
 
 
 @dataclass
@@ -84,12 +85,14 @@ class LakeTable:
         self.storage.write(f"{self.path}/{path}", content)
         return describe(self.shape, metadata, path, day, content.size)
 
-    def read(self, file: DataFile, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    def read(
+        self, file: DataFile, columns: list[str], rows: int = _READ_ROWS
+    ) -> Iterator[pa.RecordBatch]:
         """Some columns of a file, a part at a time."""
         with contextlib.closing(self.storage.open_file(f"{self.path}/{file.path}")) as source:
-            parquet = pq.ParquetFile(source)
+            parquet = pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
             for group in range(parquet.num_row_groups):
-                yield from parquet.iter_batches(_READ_ROWS, row_groups=[group], columns=columns)
+                yield from parquet.iter_batches(rows, row_groups=[group], columns=columns)
 
     def discard(self, files: Iterable[DataFile]) -> None:
         """Remove files that no commit speaks of; what stays is left to vacuum."""

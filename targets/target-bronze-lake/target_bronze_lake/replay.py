@@ -25,6 +25,8 @@ _COLUMNS: Final = [
     *("loaded_at", "deleted_at", "generation", "position"),
 ]
 _TAKEN: Final = (*_COLUMNS[:-2], "at")
+_SLICE_ROWS: Final = 4096
+_RECORDS: Final = 512
 _CHANGED: Final = -1
 _NEVER: Final = -(1 << 62)
 
@@ -95,7 +97,7 @@ class ReplayWindow:
     def _hashes(self, file: DataFile) -> list[int]:
         return [
             hash(None if record is None else record.encode())
-            for batch in self.table.read(file, ["record"])
+            for batch in self.table.read(file, ["record"], _RECORDS)
             for record in batch.column(0).to_pylist()
         ]
 
@@ -113,7 +115,7 @@ class ReplayWindow:
             max(map(_loaded, outside), default=_NEVER),
         )
         order = [(name, "ascending") for name in ("emitted_at", "loaded_at", "position")]
-        for batch in found.sort_by(order).to_batches():
+        for batch in found.sort_by(order).to_batches(max_chunksize=_SLICE_ROWS):
             self._take(batch, latest_outside)
 
     def _take(self, batch: pa.RecordBatch, latest_outside: tuple[int, int]) -> None:

@@ -14,7 +14,6 @@ from itertools import accumulate
 from typing import Any, Final
 
 import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.compute as pc  # type: ignore[import-untyped]
 
 from ipai_kit.bronze import Row
 
@@ -22,7 +21,7 @@ DAY_MICROS: Final = 86_400_000_000
 TIME: Final = pa.timestamp("us", "UTC")
 _SINCE_1970: Final = 946_684_800_000_000
 _CHUNK_ROWS: Final = 122_880
-_CHUNK_BYTES: Final = 32 << 20
+_CHUNK_BYTES: Final = 16 << 20
 _TEXT: Final = pa.string()
 _NAME: Final = pa.dictionary(pa.int32(), pa.string())
 
@@ -164,12 +163,12 @@ def landing_micros(moment: int) -> int:
 def record_batch(rows: LakeRows, origin: Origin) -> pa.RecordBatch:
     """Rows as they are written to a file; raises `pyarrow.ArrowInvalid` unless all is UTF-8."""
     keys, records, emitted, cursors = rows.columns
-    count, shift = len(keys), integers([_SINCE_1970], pa.int64())[0]
+    count = len(keys)
     columns = {
         "instance_id": repeated(origin.instance_id, count),
         "record_key": strings(keys),
         "record": strings(records),
-        "emitted_at": pc.add(integers(emitted, pa.int64()), shift).cast(TIME),
+        "emitted_at": integers([moment + _SINCE_1970 for moment in emitted], TIME),
         "source": repeated(origin.source, count),
         "stream": repeated(origin.stream, count),
         "cursor": texts(cursors),
