@@ -39,7 +39,7 @@ def told(database, tmp_path, monkeypatch):
     monkeypatch.setenv("IPAI_HOME", str(tmp_path))
     monkeypatch.setenv("IPAI_DATABASE_URL", database)
 
-    def fake(dsn, *, streams, on_event, on_wait):
+    def fake(dsn, **asked):
         return TransformResult(ok=True)
 
     monkeypatch.setattr(runner_module, "run_dbt", fake)
