@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -221,7 +223,7 @@ def test_every_migration_has_a_rollback_and_both_say_what_they_are() -> None:
 
 
 def test_squawk_finds_nothing_in_the_migrations() -> None:
-    squawk = shutil.which("squawk")
+    squawk = shutil.which("squawk", path=Path(sys.executable).parent) or shutil.which("squawk")
     if squawk is None:
         pytest.skip("squawk is not installed: pip install squawk-cli")
     place = supabase_folder()

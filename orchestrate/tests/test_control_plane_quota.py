@@ -187,6 +187,16 @@ def test_settings_of_an_instance_go_before_the_spec_and_bound_its_share(
     assert share(claimed(control_plane, "eager"))["requests_per_second"] == 199.5
 
 
+def test_an_instance_with_a_lower_rate_runs_beside_one_with_a_higher(
+    control_plane: ControlPlane, make_instance: MakeInstance
+) -> None:
+    make_instance("eager", spec={"quota": QUOTA}, config={"requests_per_second": 200})
+    make_instance("plain", spec={"quota": QUOTA})
+
+    rates = [share(claimed(control_plane, name)) for name in ("eager", "plain")]
+    assert [rate["requests_per_second"] for rate in rates] == [100, 16]
+
+
 def test_what_an_admin_sets_goes_before_everything(
     control_plane: ControlPlane, connection: Connection, make_instance: MakeInstance
 ) -> None:

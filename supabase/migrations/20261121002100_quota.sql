@@ -242,18 +242,20 @@ begin
     into held
     from connectors.quota_shares as s
     where s.source_type = source and s.credential_key = instance.quota_key;
-    -- Those without a running run: who may come, and who waits already, this one among them.
+    -- Of the instances without a running run: who may come, and who waits already, this one among them.
     select max((i.quota ->> 'requests_per_second')::numeric) as rate,
         ceil(max((i.quota ->> 'concurrency')::numeric))::integer as places,
-        count(*) > 1 as may_come,
-        count(*) filter (where i.id = instance.id or exists (
+        count(*) filter (where b.is_idle) > 1 as may_come,
+        count(*) filter (where b.is_idle and (i.id = instance.id or exists (
             select from connectors.connector_runs as r
-            where r.instance_id = i.id and r.status = 'queued' and r.run_after <= clock_timestamp())) as waiting
+            where r.instance_id = i.id and r.status = 'queued' and r.run_after <= clock_timestamp()))) as waiting
     into rivals
     from connectors.connector_instances as i
-    where i.definition_id = instance.definition_id and i.quota_key = instance.quota_key and i.status = 'active'
-        and not exists (
-            select from connectors.connector_runs as r where r.instance_id = i.id and r.status = 'running');
+    cross join lateral (
+        select not exists (
+            select from connectors.connector_runs as r where r.instance_id = i.id and r.status = 'running') as is_idle
+    ) as b
+    where i.definition_id = instance.definition_id and i.quota_key = instance.quota_key and i.status = 'active';
 
     rate := coalesce(bucket.requests_per_second, rivals.rate);
     places := coalesce(bucket.concurrency, rivals.places);
