@@ -131,6 +131,12 @@ begin
         or jsonb_array_length(check_pipeline.spec -> 'steps') not between 1 and 100 then
         raise sqlstate 'PT422' using message = 'A pipeline needs a list of 1 to 100 steps.';
     end if;
+    if coalesce(jsonb_typeof(check_pipeline.spec -> 'trigger'), 'object') <> 'object'
+        or coalesce(jsonb_typeof(check_pipeline.spec #> '{trigger,fresh}'), 'array') <> 'array'
+        or coalesce(jsonb_typeof(check_pipeline.spec #> '{trigger,schedule}'), 'string') <> 'string' then
+        raise sqlstate 'PT422' using message = 'The trigger of a pipeline is not valid.',
+            hint = 'It is an object with a schedule, a timezone and fresh, a list of instances.';
+    end if;
     select array_agg(s.value ->> 'name') into names from jsonb_array_elements(check_pipeline.spec -> 'steps') as s;
     for step in select s.value from jsonb_array_elements(check_pipeline.spec -> 'steps') as s loop
         wrong := case
@@ -430,13 +436,28 @@ comment on function connectors.start_fresh_pipelines() is
 create function connectors.advance_pipelines() returns table (pipeline text, run_id uuid, status text)
 language plpgsql volatile security definer set search_path = '' as $$
 #variable_conflict use_column
+declare
+    trouble text;
 begin
     perform connectors.start_fresh_pipelines();
     for pipeline, run_id in
         select r.pipeline, r.id from connectors.pipeline_runs as r
         where r.status = 'running' and r.run_after <= clock_timestamp() order by r.started_at
     loop
-        status := connectors.advance_pipeline(run_id);
+        begin
+            status := connectors.advance_pipeline(run_id);
+        exception when others then
+            -- One that is broken must not stop the others; what passes by itself is tried again.
+            get stacked diagnostics trouble = message_text;
+            continue when sqlstate similar to '(40|53|55)%';
+            update connectors.pipeline_steps as s
+            set status = 'skipped', reason = 'the pipeline broke', ended_at = clock_timestamp()
+            where s.pipeline_run_id = run_id and s.status in ('waiting', 'running');
+            update connectors.pipeline_runs as r
+            set status = 'failed', ended_at = clock_timestamp(), error_summary = 'It cannot go on: ' || trouble
+            where r.id = run_id and r.status = 'running';
+            status := 'failed';
+        end;
         if status in ('succeeded', 'failed') then
             return next;
         end if;

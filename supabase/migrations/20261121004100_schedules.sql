@@ -141,7 +141,7 @@ begin
                 schedule.last_due := due_at;
                 return next;
             end if;
-        exception when sqlstate 'PT404' or sqlstate 'PT409' then
+        exception when sqlstate 'PT404' or sqlstate 'PT409' or sqlstate 'PT422' then
             get stacked diagnostics trouble = message_text; -- its time passes all the same
         end;
     end loop;

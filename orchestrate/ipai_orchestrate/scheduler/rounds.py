@@ -15,7 +15,11 @@ from datetime import timedelta
 import psycopg
 
 from ipai_orchestrate.control_plane import ControlPlane
-from ipai_orchestrate.exceptions import ConfigurationError, OrchestrateError
+from ipai_orchestrate.exceptions import (
+    ConfigurationError,
+    ControlPlaneError,
+    OrchestrateError,
+)
 from ipai_orchestrate.journal import Journal
 from ipai_orchestrate.pipeline.database import Connection, Database
 from ipai_orchestrate.pipeline.stop import Stop
@@ -69,17 +73,20 @@ class Scheduler:
             self._journal.say("run_lost", "warning", run_id=lost.run_id, retried_as=lost.retry_id)
         for ended in PipelineRegister(self._connection).advance():
             self._journal.say("pipeline_ended", **vars(ended))
-        return min((self._decide(book, one) for one in book.all()), default=ROUND_SECONDS)
+        return min((self._follow(book, one) for one in book.all()), default=ROUND_SECONDS)
 
-    def _decide(self, book: ScheduleBook, schedule: Schedule) -> float:
+    def _follow(self, book: ScheduleBook, schedule: Schedule) -> float:
         """Decide one schedule; a broken one must not stop the others."""
         try:
             rule = Rule.parse(schedule.expression, schedule.timezone)
-        except ConfigurationError as error:
+            return self._decide(book, schedule, rule)
+        except (ConfigurationError, ControlPlaneError) as error:
             if book.report_problem(schedule, str(error)):
                 subject = schedule.subject
                 self._journal.say("schedule_refused", "error", subject=subject, error=str(error))
             return ROUND_SECONDS
+
+    def _decide(self, book: ScheduleBook, schedule: Schedule, rule: Rule) -> float:
         coming = rule.next_after(schedule.seen_at)
         since = schedule.decided_until
         if since is None or schedule.decided_for != schedule.identity:

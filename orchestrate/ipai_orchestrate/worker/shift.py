@@ -171,8 +171,11 @@ class Worker:
 
     def _advance(self, plane: ControlPlane) -> None:
         """Start the steps of pipelines whose turn has come: a run of ours may have been last."""
-        for ended in PipelineRegister(plane.connection).advance():
-            self._journal.say("pipeline_ended", **vars(ended))
+        try:
+            for ended in PipelineRegister(plane.connection).advance():
+                self._journal.say("pipeline_ended", **vars(ended))
+        except ControlPlaneError as error:  # the queue goes on; the next look may help
+            self._journal.say("pipelines_stuck", "error", error=str(error))
 
     # -- performing --------------------------------------------------------------------------
 

@@ -325,6 +325,27 @@ def test_sql_refuses_what_the_file_check_would_refuse(desk, steps, words):
         desk.register.apply(PipelineFile("P_p", "x", {"steps": [step("a")]}))
 
 
+@pytest.mark.parametrize("trigger", ["nightly", {"fresh": "github-a"}, {"schedule": ["* * * * *"]}])
+def test_sql_refuses_an_odd_trigger(desk, trigger):
+    with pytest.raises(RefusedError, match="The trigger"):
+        desk.apply(step("a"), trigger=trigger)
+
+
+def test_a_pipeline_that_broke_fails_and_stops_no_other(desk, connection):
+    desk.apply(step("a"), step("c", after=["a"]), name="broken")
+    desk.apply(step("b"), name="good")
+    broken, good = desk.register.run("broken"), desk.register.run("good")
+    connection.execute(
+        "update connectors.pipeline_runs set spec = '{\"steps\": 5}' where pipeline = 'broken'"
+    )
+    desk.work()
+    ended = {one.pipeline: one.status for one in desk.register.advance()}
+
+    assert {"broken": "failed", "good": "succeeded"} == ended
+    assert "cannot go on" in desk.register.status(broken).error_summary
+    assert "succeeded" == desk.register.status(good).status
+
+
 def test_unknown_names_are_told(desk):
     from uuid import uuid4
 

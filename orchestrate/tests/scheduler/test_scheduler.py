@@ -194,6 +194,40 @@ def test_a_schedule_that_cannot_be_read_is_told_once_and_stops_no_other(make_ins
     assert desk.schedule("instance:odd").problem is None
 
 
+def test_a_run_that_cannot_be_queued_is_told_and_stops_no_other(make_instance, desk):
+    make_instance("a-odd", "odd", schedule="* * * * *")
+    make_instance("good", schedule="* * * * *")
+    desk.connection.execute(
+        "alter table connectors.connector_definitions disable trigger connector_definitions_change;"
+        'update connectors.connector_definitions set spec = spec || \'{"sync_mode": "none"}\''
+        " where type = 'odd'"
+    )
+    desk.round()
+    desk.away("1 minute", "instance:a-odd")
+    desk.away("1 minute", "instance:good")
+    desk.round()
+
+    assert 1 == len(desk.due())
+    assert "Mode 'none' is unknown" in desk.schedule("instance:a-odd").problem
+
+
+def test_what_the_database_refuses_is_told_and_stops_no_other(make_instance, desk, monkeypatch):
+    make_instance("a-odd", schedule="* * * * *")
+    make_instance("good", schedule="* * * * *")
+    real = ScheduleBook.decide
+
+    def decide(book, schedule, due, coming):
+        if schedule.subject == "instance:a-odd":
+            raise RefusedError("No.")
+        return real(book, schedule, due, coming)
+
+    monkeypatch.setattr(ScheduleBook, "decide", decide)
+    desk.round()
+
+    assert "No." == desk.schedule("instance:a-odd").problem
+    assert desk.schedule("instance:good").next_due
+
+
 def test_the_jitter_spreads_runs_after_their_due_time(make_instance, desk):
     for number in range(12):
         make_instance(f"github-{number}", schedule="* * * * *")

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from ipai_orchestrate.cli import main
-from ipai_orchestrate.exceptions import ConfigurationError
+from ipai_orchestrate.exceptions import ConfigurationError, ControlPlaneError
 from ipai_orchestrate.pipeline.database import Database
 from ipai_orchestrate.pipeline.runner import RunOptions
 from ipai_orchestrate.pipeline.start import RunRequest, run_now
@@ -289,3 +289,17 @@ def test_a_queued_run_is_left_to_a_worker_and_one_run_here_is_never_taken_by_it(
 
     assert {0} == {result.exit_code for result in results}
     assert 1 == bench.count("worker = 'here'")
+
+
+def test_trouble_with_pipelines_does_not_keep_a_worker_from_the_queue(bench, monkeypatch):
+    from ipai_orchestrate.worker import shift
+
+    def refuse(register):
+        raise ControlPlaneError("Two of them wait for each other.")
+
+    monkeypatch.setattr(shift.PipelineRegister, "advance", refuse)
+    bench.tap(READ_TWO)
+    bench.plane.enqueue(*bench.instances(1))
+
+    assert 1 == bench.worker(once=True).work().succeeded
+    assert bench.said("pipelines_stuck")
