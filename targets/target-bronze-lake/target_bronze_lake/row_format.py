@@ -175,9 +175,7 @@ def record_batch(rows: LakeRows, origin: Origin) -> pa.RecordBatch:
         "run_id": repeated(origin.run_id, count),
         "loaded_at": _constant(origin.loaded_at, count),
         "deleted_at": _constant(rows.deleted_at, count),
-        "generation": integers(rows.generations, pa.int64())
-        if rows.generations
-        else pa.nulls(count, pa.int64()),
+        "generation": _generations(rows),
         "position": integers(rows.positions, pa.int32()),
     }
     columns["record"].validate(full=True)
@@ -234,6 +232,12 @@ def _validity(values: Sequence[Any]) -> pa.Buffer:
     marks = bytes([value is not None for value in values])
     flags = pa.Array.from_buffers(pa.uint8(), len(marks), [None, pa.py_buffer(marks)])
     return flags.cast(pa.bool_()).buffers()[1]
+
+
+def _generations(rows: LakeRows) -> pa.Array:
+    if rows.generations is None:
+        return pa.nulls(len(rows.rows), pa.int64())
+    return integers(rows.generations, pa.int64())
 
 
 def _constant(moment: int | None, count: int) -> pa.Array:

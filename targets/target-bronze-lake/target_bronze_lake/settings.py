@@ -78,12 +78,8 @@ CONFIG_SCHEMA: Final[dict[str, Any]] = {
             "title": "Allow HTTP",
             "description": "Talk to the endpoint without TLS; always allowed on loopback.",
         },
-        **{
-            name: {**rule, "default": _LAKE_DEFAULTS.get(name, rule.get("default"))}
-            if "default" in rule
-            else rule
-            for name, rule in LANDING_SETTINGS.items()
-        },
+        **LANDING_SETTINGS,
+        **{name: {**LANDING_SETTINGS[name], "default": n} for name, n in _LAKE_DEFAULTS.items()},
         "target_file_bytes": {
             "type": "integer",
             "minimum": 1,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""S3 that fails in every way it can: nothing half visible, a clear error, and a re-run completes."""
+"""S3 that fails in every way: nothing half visible, a clear error, and a re-run completes."""
 
 import json
 import random
