@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -133,13 +133,18 @@ class _Watch(threading.Thread):
                     os.killpg(self._group, signal.SIGKILL)
 
     def _memory(self) -> float:
-        pages = 0
-        for entry in Path("/proc").glob("[0-9]*/stat"):
+        return _PAGE_MB * sum(
+            int(fields[21]) for _, fields in all_processes() if int(fields[2]) == self._group
+        )
+
+
+def all_processes() -> Iterator[tuple[int, list[str]]]:
+    """Every process and the fields of its `stat` after the name; some end while we look."""
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - a glob fails when a process ends meanwhile
+        if entry.isdecimal():
             with contextlib.suppress(OSError):
-                fields = entry.read_text().rpartition(")")[2].split()
-                if int(fields[2]) == self._group:
-                    pages += int(fields[21])
-        return pages * _PAGE_MB
+                text = Path("/proc", entry, "stat").read_text()
+                yield int(entry), text.rpartition(")")[2].split()
 
 
 def _last_complaint(text: str) -> str:

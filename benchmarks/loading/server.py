@@ -18,6 +18,8 @@ from typing import Any
 
 import psycopg
 
+from loading.processes import all_processes
+
 # Autovacuum would charge one contender for what another left behind.
 SETTINGS = {"autovacuum": "off"}
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -67,14 +69,11 @@ class Server:
     def cpu_seconds(self) -> float:
         """Of the postmaster, its children, and those of them that have ended."""
         ticks = 0
-        for entry in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                name, _, rest = entry.read_text().rpartition(")")
-                fields = rest.split()
-                if int(name.split()[0]) == self.process.pid:
-                    ticks += sum(map(int, fields[11:15]))
-                elif int(fields[1]) == self.process.pid:
-                    ticks += int(fields[11]) + int(fields[12])
+        for pid, fields in all_processes():
+            if pid == self.process.pid:
+                ticks += sum(map(int, fields[11:15]))
+            elif int(fields[1]) == self.process.pid:
+                ticks += int(fields[11]) + int(fields[12])
         return ticks / _TICKS
 
 
