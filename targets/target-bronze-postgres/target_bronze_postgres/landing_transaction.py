@@ -9,7 +9,8 @@ The first load of an empty table does not even ask.
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from itertools import islice
+from operator import itemgetter, le
 from typing import Any, Final
 
 from ipai_kit.bronze import Row
@@ -145,11 +146,19 @@ class Landing:
 def in_order(stream: StreamBatch) -> list[Row]:
     """Rows by key: neighbours in the index are found and added together.
 
-    Random keys cost the server a quarter less this way, ascending ones the same; and two targets
-    that write the same keys wait for each other instead of ending in a deadlock.
+    Random keys cost the server a quarter less this way, and two targets that write the same keys
+    wait for each other instead of ending in a deadlock. Numbers that ascend stay as they came: the
+    index takes them as well, and sorting them as texts would cost more than all else done to a row.
     """
     rows = stream.to_write()
-    return rows if stream.keeps_every_version else sorted(rows, key=itemgetter(0))
+    if stream.keeps_every_version or _ascend(list(map(itemgetter(0), rows))):
+        return rows
+    return sorted(rows, key=itemgetter(0))
+
+
+def _ascend(keys: Sequence[bytes]) -> bool:
+    ordered = list(zip(map(len, keys), keys, strict=False))
+    return all(map(le, ordered, islice(ordered, 1, None)))
 
 
 def portions(rows: Iterable[Row]) -> Iterator[list[Row]]:
