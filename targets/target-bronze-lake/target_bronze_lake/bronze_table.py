@@ -45,7 +45,7 @@ class BronzeTable:
     table: LakeTable
     settings: Settings
     plan: StreamPlan
-    _window: ReplayWindow | None = None
+    window: ReplayWindow | None = None
     _loaded_at: int = 0
     _rowless: dict[int, set[bytes]] = field(default_factory=dict)
     """Keys that a generation delivered in records that could not be landed."""
@@ -68,9 +68,9 @@ class BronzeTable:
 
     def _open(self) -> None:
         if self.table.open():
-            self._window = ReplayWindow(self.table, self.settings.instance_id)
-            self._window.load()
-            self._loaded_at = self._window.newest_load
+            self.window = ReplayWindow(self.table, self.settings.instance_id)
+            self.window.load()
+            self._loaded_at = self.window.newest_load
 
     def _owned(self, what: str) -> str:
         """An application id of this instance and stream."""
@@ -81,7 +81,7 @@ class BronzeTable:
         delivered = flush.stream.to_write()
         generations = row_generations(flush.stream, [row[0] for row in delivered])
         rows = LakeRows(delivered, range(len(delivered)), generations)
-        return self._window.unknown(rows) if self._window and delivered else rows
+        return self.window.unknown(rows) if self.window and delivered else rows
 
     def _write(self, flush: TableFlush, rows: LakeRows) -> list[DataFile]:
         origin = Origin(
@@ -130,6 +130,7 @@ class BronzeTable:
         flush.tombstones = []
         if version is None or rows is None:
             return {}
+        self.table.log.refresh()
         active = self.table.log.transaction(self._owned("ipai-generation"))
         if active is not None and version <= active:
             return {}

@@ -23,6 +23,7 @@ from target_bronze_lake.compaction import compact
 from target_bronze_lake.dead_letters import PATH, DeadLetterTable, LetterFlush
 from target_bronze_lake.faults import STORE_ERRORS, explain, may_pass
 from target_bronze_lake.lake_table import LakeTable
+from target_bronze_lake.replay import WINDOW_ROWS
 from target_bronze_lake.row_format import BRONZE, DEAD_LETTERS
 from target_bronze_lake.settings import Settings
 from target_bronze_lake.storage import Storage, open_storage, require_conditional_puts
@@ -74,6 +75,7 @@ class Lake:
         table = self._table(stream)
         flush = TableFlush(batch, stream)
         self._persist(lambda: table.land(flush), has_rows=True)
+        self._limit_windows()
         return StreamReport(
             stream=stream.plan.stream,
             received=stream.received,
@@ -84,6 +86,15 @@ class Lake:
             size=stream.size,
             seconds=time.monotonic() - started,
         )
+
+    def _limit_windows(self) -> None:
+        """Forget what the streams before committed last: taps read one stream after the other."""
+        windows = [table.window for table in self.tables.values() if table.window is not None]
+        held = sum(window.held for window in windows)
+        for window in windows[:-1]:
+            if held > WINDOW_ROWS:
+                held -= window.held
+                window.forget()
 
     def _tidy(self, table: LakeTable) -> None:
         if not self.settings.optimize_after:

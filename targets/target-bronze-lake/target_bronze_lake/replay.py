@@ -8,6 +8,7 @@ same bytes and the same generation; leaving it out cannot change what a newest-w
 Keys are compared by hash, records by the hash of their bytes, read only once a key has matched.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -61,6 +62,11 @@ class ReplayWindow:
         if self._files:
             self._fill(outside)
 
+    @property
+    def held(self) -> int:
+        """How many (key, cursor) are in memory."""
+        return len(self._newest)
+
     def unknown(self, rows: LakeRows) -> LakeRows:
         """The rows that are not there yet."""
         if not self._newest:
@@ -73,7 +79,7 @@ class ReplayWindow:
         ]
         self._rows_left -= len(wanted)
         if self._rows_left <= 0:
-            self._forget()
+            self.forget()
         return rows.take(wanted)
 
     def _knows(self, row: Any, generation: int | None) -> bool:
@@ -89,9 +95,13 @@ class ReplayWindow:
     def _is_same(self, at: int, record: bytes, generation: int | None) -> bool:
         if self._generations is None or self._generations[at].as_py() != generation:
             return False
-        number = max(n for n, start in enumerate(self._starts) if start <= at)
+        number = bisect_right(self._starts, at) - 1
         if number not in self._records:
-            self._records[number] = self._hashes(self._files[number])
+            try:
+                self._records[number] = self._hashes(self._files[number])
+            except FileNotFoundError:  # compacted and vacuumed since: nobody can say any more
+                self.forget()
+                return False
         return self._records[number][at - self._starts[number]] == hash(bytes(record))
 
     def _hashes(self, file: DataFile) -> list[int]:
@@ -130,7 +140,8 @@ class ReplayWindow:
             may_repeat = is_last and deleted[index] is None
             self._newest[place] = places[index] if may_repeat else _CHANGED
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Give the memory back: whatever comes now is taken as new."""
         self._newest, self._records, self._generations = {}, {}, None
 
 

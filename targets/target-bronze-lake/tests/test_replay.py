@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import target_bronze_lake.lake
 from target_bronze_lake import replay
 
 Make = Callable[..., Any]
@@ -118,3 +119,38 @@ def test_a_replay_after_compaction_hides_nothing(
     )
 
     assert (lake.newest(), len(lake.rows())) == (before, 9)
+
+
+@BOTH
+def test_a_replay_after_vacuum_took_the_files_away_stores_the_rows_again(
+    lake: Any, run_target: Make, schema: Make, record: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_target([schema(), record(id=1)])
+    load = replay.ReplayWindow.load
+
+    def load_and_vanish(window: replay.ReplayWindow) -> None:
+        load(window)
+        for path in lake.files(lake.path()):
+            path.rename(path.with_suffix(".gone"))
+
+    monkeypatch.setattr(replay.ReplayWindow, "load", load_and_vanish)
+    done = run_target([schema(), record(id=1)])
+
+    assert (done.exit_code, done.total("inserted")) == (0, 1)
+
+
+def test_windows_of_many_streams_share_their_memory(
+    lake: Any, run_target: Make, schema: Make, record: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target_bronze_lake.lake, "WINDOW_ROWS", 3)
+    lines: list[Any] = []
+    for name in ("a", "b", "c"):
+        lines += [schema(name), *(record(name, id=number) for number in range(2))]
+
+    run_target(lines)
+    done = run_target([*lines, record("a", id=0), record("c", id=0)], batch_size_rows=6)
+
+    assert {event["stream"]: event["inserted"] for event in done.of("flushed")[-2:]} == {
+        "a": 1,
+        "c": 0,
+    }
