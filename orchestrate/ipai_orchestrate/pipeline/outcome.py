@@ -2,7 +2,7 @@
 """Says what came of a run: its error class and exit code from how the two connectors ended."""
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -102,3 +102,10 @@ def handed_back(signum: int) -> Failure:
     """The ending of a run whose worker has to end before it."""
     summary = "Its worker had to end and gave it back to the queue, where it goes on."
     return Failure("cancelled", summary, 128 + signum, handed_back=True)
+
+
+def nothing_selected(selectors: Sequence[str]) -> Failure:
+    """The failure of a transform whose selectors name nothing: most likely a typing mistake."""
+    names = ", ".join(repr(one) for one in selectors)
+    summary = f"dbt found nothing to build for {names}. `ipai-dbt ls` lists what there is."
+    return Failure("configuration", summary, CONFIGURATION)

@@ -39,6 +39,7 @@ from ipai_orchestrate.pipeline.outcome import (
     class_of,
     handed_back,
     judge,
+    nothing_selected,
     stopped_by,
 )
 from ipai_orchestrate.pipeline.process_group import Launch
@@ -296,6 +297,8 @@ class _Job:
         except _Stopped:
             return self.ledger.failure or self._stopped()
         self.hear(LogLine("dbt", self.transformed.summary()))
+        if self.transformed.ok and select and not self.transformed.nodes:
+            return self._failed(nothing_selected(select))
         if self.transformed.ok:
             return None
         if self.stop.signum:  # a terminal tells dbt as well, which may have ended by itself

@@ -10,7 +10,9 @@ from click.testing import CliRunner
 from ipai_orchestrate.cli import main
 from ipai_orchestrate.pipeline import runner as runner_module
 from ipai_orchestrate.pipelines import PipelineRegister, read_pipelines
-from ipai_orchestrate.transform import TransformResult
+from ipai_orchestrate.transform import NodeResult, TransformResult
+
+MODEL = NodeResult("silver_scripted_issues", "model", "success", 0.1)
 
 PIPELINE = """\
 pipeline: nightly
@@ -42,8 +44,7 @@ def built(monkeypatch):
     def run_dbt(dsn, *, streams, select, on_event, on_wait):
         del dsn, on_event, on_wait
         asked.append((streams, select))
-        broken = run_dbt.results.pop(0) if run_dbt.results else None
-        return TransformResult(ok=broken is None, error=broken)
+        return run_dbt.results.pop(0) if run_dbt.results else TransformResult(True, (MODEL,))
 
     run_dbt.results = []
     monkeypatch.setattr(runner_module, "run_dbt", run_dbt)
@@ -76,14 +77,22 @@ def test_a_failing_branch_is_handled_as_the_file_says(bench, register, built):
     assert [] == built.asked
 
 
-def test_a_transform_that_fails_is_a_failed_run(bench, register, built):
-    built.results.append("Model 'gold_x' is broken.")
+@pytest.mark.parametrize(
+    ("result", "error_class", "words"),
+    [
+        (TransformResult(ok=False, error="Model 'gold_x' is broken."), "transform", "gold_x"),
+        (TransformResult(ok=True), "configuration", "nothing to build for 'tag:nightly'"),
+    ],
+)
+def test_a_transform_that_fails_is_a_failed_run(bench, register, built, result, error_class, words):
+    built.results.append(result)
     bench.tap("read(start + 1)")
     register.run("nightly")
     bench.worker(once=True, sources=["scripted", "transform"]).work()
     (run,) = bench.plane.runs(10, "transform_nightly_report")[-1:]
 
-    assert ("failed", "transform") == (run.status, run.error_class)
+    assert ("failed", error_class) == (run.status, run.error_class)
+    assert words in (run.error_summary or "")
 
 
 def test_the_commands_of_pipelines_tell_how_it_goes(bench, register, built, monkeypatch):
