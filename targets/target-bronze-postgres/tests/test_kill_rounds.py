@@ -302,3 +302,35 @@ def tablespace_on(disk: Path, server: Any, bronze: Any) -> Iterator[str]:
     finally:
         bronze.connection.execute("drop schema if exists ipai_bronze_core cascade")
         bronze.connection.execute("drop tablespace small")
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_of_a_full_disk_is_taken_up_where_its_commits_end(
+    own_server: Any, start: Make
+) -> None:
+    """Without room for its log a server gives up altogether."""
+    messages = wide(source(8, length=12_000))
+    log = own_server.data / "pg_wal"
+    with small_disk("100m") as disk:
+        own_server.stop()
+        subprocess.run(["cp", "-a", str(log), str(disk)], check=True)
+        shutil.rmtree(log)
+        log.symlink_to(disk / log.name)
+        ballast = disk / "ballast"
+        ballast.write_bytes(bytes(shutil.disk_usage(disk).free - 1_000_000))
+        own_server.start()
+
+        first = start(dsn=own_server.dsn(), batch_size_rows=100, retry_seconds=1)
+        reached = first.feed([*SCHEMAS, *messages]).end()
+        assert first.exit_code == 75
+        assert own_server.process.wait(30) != 0
+
+        ballast.unlink()
+        own_server.start()
+        with psycopg.connect(own_server.dsn()) as connection:
+            check_promise(connection, "default", messages[: reached + 1])
+        again = start(dsn=own_server.dsn()).feed([*SCHEMAS, *messages[reached + 1 :]])
+        assert (again.end(), again.exit_code) == (messages[-1]["value"], 0)
+        with psycopg.connect(own_server.dsn()) as connection:
+            check_whole(connection, "default", messages)
+        own_server.stop()
