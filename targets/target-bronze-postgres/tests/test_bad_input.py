@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes that are no proper stream: one line that says where, and nothing of what came before lost."""
+"""Bytes that are no proper stream: one line says where, and nothing of what came before is lost."""
 
 from collections.abc import Callable
 from typing import Any
