@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
 from loading.processes import all_processes
 
 # Autovacuum would charge one contender for what another left behind.
