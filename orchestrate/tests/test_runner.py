@@ -114,7 +114,7 @@ class Workbench:
             work_root=folder / "runs",
             target="target-scripted",
             transform="nothing",
-            patience=Patience(1.0, 5.0, 1.0),
+            patience=Patience(10.0, 30.0, 10.0),
         )
         self.target(TARGET)
 

@@ -116,7 +116,7 @@ class Bench:
             work_root=self.work_root,
             target="target-scripted",
             transform="nothing",
-            patience=Patience(2.0, 20.0, 2.0),
+            patience=Patience(10.0, 60.0, 10.0),
             lease_seconds=options.pop("lease_seconds", 60),
         )
         chosen = {"poll_seconds": 0.5, "name": "here", **options}
