@@ -111,6 +111,7 @@ comment on column connectors.connector_instances.quota_key is 'Credential whose 
 comment on column connectors.connector_instances.quota is 'requests_per_second, concurrency and requests_per_run of its settings, else of its spec; null: not limited.';
 
 alter table connectors.connector_runs add column quota jsonb;
+create index connector_runs_waiting_idx on connectors.connector_runs (instance_id, run_after) where status = 'queued';
 comment on column connectors.connector_runs.quota is 'The share of its source''s quota that it was given when it was claimed; null: not limited.';
 
 create function connectors.find_quota_bucket() returns trigger

@@ -97,6 +97,67 @@ end
 $$;
 comment on function connectors.explain_unclaimable(uuid) is 'Raises the reason why a run cannot be claimed.';
 
+create function connectors.start_run(run_id uuid, worker text, lease_seconds integer, may_wait boolean) returns text
+language plpgsql volatile security definer set search_path = '' as $$
+#variable_conflict use_column
+declare
+    asked record;
+    share text;
+    given jsonb;
+    standing connectors.quota_standing;
+begin
+    select
+        r.instance_id, i.quota_key, substr(i.definition_id, length('ipai_connector_') + 1) as source,
+        exists (
+            select from connectors.connector_runs as b
+            where b.instance_id = r.instance_id and b.status = 'running') as is_busy,
+        exists (
+            select from connectors.source_limits as l
+            where l.source_type = substr(i.definition_id, length('ipai_connector_') + 1)) as is_limited,
+        i.quota is not null or exists (
+            select from connectors.quota_buckets as q
+            where q.source_type = substr(i.definition_id, length('ipai_connector_') + 1)
+                and q.credential_key = i.quota_key) as has_quota
+    into asked
+    from connectors.connector_runs as r
+    join connectors.connector_instances as i on i.id = r.instance_id
+    where r.id = start_run.run_id and r.status = 'queued' and i.status = 'active'
+    for update of r skip locked;
+    if not found or asked.is_busy then
+        return 'gone';
+    end if;
+    if asked.is_limited and not connectors.source_room(asked.source, may_wait) then
+        return 'source';
+    end if;
+    if asked.has_quota then
+        select t.outcome, t.quota into share, given from connectors.take_quota_share(start_run.run_id, may_wait) as t;
+        if share = 'spent' then
+            select s.* into standing from connectors.quota_standing as s
+            where s.source_type = asked.source and s.credential_key = asked.quota_key;
+            perform connectors.park_connector_runs(asked.source, asked.quota_key, standing.reset_at,
+                format('Quota of %s is spent: %s of %s requests are left to credential %s.',
+                    asked.source, standing.remaining, standing.budget, asked.quota_key));
+        end if;
+        if share in ('wait', 'spent') then
+            return 'bucket';
+        end if;
+    end if;
+    update connectors.connector_runs as r
+    set status = 'running',
+        worker = start_run.worker,
+        attempt = r.attempt + 1,
+        started_at = clock_timestamp(),
+        heartbeat_at = clock_timestamp(),
+        lease_token = gen_random_uuid(),
+        lease_until = clock_timestamp() + make_interval(secs => start_run.lease_seconds),
+        quota = given
+    where r.id = start_run.run_id;
+    return 'claimed';
+end
+$$;
+comment on function connectors.start_run(uuid, text, integer, boolean) is
+    'Starts a queued run whose instance the caller has locked: claimed; gone: it cannot be; source, bucket: what has no room for it. Internal.';
+
 -- squawk-ignore ban-drop-function -- it comes back with one more column at the end of its result
 drop function connectors.claim_connector_job(text, integer, uuid, text[]);
 create function connectors.claim_connector_job(
@@ -112,15 +173,9 @@ create function connectors.claim_connector_job(
 language plpgsql volatile security definer set search_path = '' as $$
 #variable_conflict use_column
 declare
-    candidate uuid;
-    owner_instance text;
-    source text;
-    bucket text;
-    asked record;
-    share text;
+    waiting record;
+    outcome text;
     may_wait boolean := true;
-    standing connectors.quota_standing;
-    given jsonb;
     claimed uuid;
     -- What was found full in this call. Only the first lock on a limit or bucket is waited for;
     -- whoever holds one waits for no other, so that claims cannot block each other in a ring.
@@ -145,94 +200,60 @@ begin
     if to_regclass('connectors.run_logs_' || to_char(clock_timestamp() at time zone 'UTC' + interval '1 day', 'YYYYMMDD')) is null then
         perform connectors.ensure_log_partitions();
     end if;
-    for round in 1..100 loop
-        -- The instance is locked first of all: whoever holds it claims its runs alone, and its
-        -- state is not set by hand meanwhile. (set_instance_status locks in the same order.)
-        if claim_connector_job.run_id is null then
-            select r.id, r.instance_id, substr(i.definition_id, length('ipai_connector_') + 1), i.quota_key
-            into candidate, owner_instance, source, bucket
-            from connectors.connector_runs as r
-            join connectors.connector_instances as i on i.id = r.instance_id
-            where r.status = 'queued' and i.status = 'active' and r.run_after <= clock_timestamp()
-                and (claim_connector_job.sources is null
-                    or i.definition_id = any (array(
-                        select 'ipai_connector_' || s from unnest(claim_connector_job.sources) as s)))
-                and substr(i.definition_id, length('ipai_connector_') + 1) <> all (full_sources)
-                and substr(i.definition_id, length('ipai_connector_') + 1) || ' ' || i.quota_key <> all (full_buckets)
-                and not exists (
-                    select from connectors.connector_runs as b
-                    where b.instance_id = r.instance_id and b.status = 'running')
-            order by r.priority desc, r.run_after, r.id
-            limit 1
-            for no key update of i skip locked for update of r skip locked;
-        else
-            perform from connectors.connector_instances as i
-            where i.id = (select r.instance_id from connectors.connector_runs as r where r.id = claim_connector_job.run_id)
-            for no key update;
-            select r.id, r.instance_id, substr(i.definition_id, length('ipai_connector_') + 1), i.quota_key
-            into candidate, owner_instance, source, bucket
-            from connectors.connector_runs as r
-            join connectors.connector_instances as i on i.id = r.instance_id
-            where r.id = claim_connector_job.run_id and r.status = 'queued' and i.status = 'active'
-            for update of r;
-        end if;
-        exit when candidate is null;
-        -- Asked again under the lock: the query above may have begun before another claim ended.
-        select
-            exists (
-                select from connectors.connector_runs as b
-                where b.instance_id = owner_instance and b.status = 'running') as is_busy,
-            exists (select from connectors.source_limits as l where l.source_type = source) as is_limited,
-            i.quota is not null or exists (
-                select from connectors.quota_buckets as q
-                where q.source_type = source and q.credential_key = bucket) as has_quota
-        into asked
-        from connectors.connector_instances as i where i.id = owner_instance;
-        if asked.is_busy then
-            exit when claim_connector_job.run_id is not null;
-            continue;
-        end if;
-        if asked.is_limited and not connectors.source_room(source, may_wait) then
-            exit when claim_connector_job.run_id is not null;
-            full_sources := full_sources || source;
-            may_wait := false;
-            continue;
-        end if;
-        if asked.has_quota then
-            select t.outcome, t.quota into share, given from connectors.take_quota_share(candidate, may_wait) as t;
-        else
-            share := 'unlimited';
-        end if;
-        if share in ('wait', 'spent') then
-            exit when claim_connector_job.run_id is not null;
-            full_buckets := full_buckets || (source || ' ' || bucket);
-            may_wait := false;
-            if share = 'spent' then
-                select s.* into standing from connectors.quota_standing as s
-                where s.source_type = source and s.credential_key = bucket;
-                perform connectors.park_connector_runs(source, bucket, standing.reset_at,
-                    format('Quota of %s is spent: %s of %s requests are left to credential %s.',
-                        source, standing.remaining, standing.budget, bucket));
-            end if;
-            continue;
-        end if;
-        update connectors.connector_runs as r
-        set status = 'running',
-            worker = claim_connector_job.worker,
-            attempt = r.attempt + 1,
-            started_at = clock_timestamp(),
-            heartbeat_at = clock_timestamp(),
-            lease_token = gen_random_uuid(),
-            lease_until = clock_timestamp() + make_interval(secs => claim_connector_job.lease_seconds),
-            quota = given
-        where r.id = candidate and r.status = 'queued'
-        returning r.id into claimed;
-        exit when claimed is not null;
-    end loop;
-    if claimed is null then
-        if claim_connector_job.run_id is not null then
+    -- The instance is locked first of all: whoever holds it claims its runs alone, and its
+    -- state is not set by hand meanwhile. (set_instance_status locks in the same order.)
+    if claim_connector_job.run_id is not null then
+        perform from connectors.connector_instances as i
+        where i.id = (select r.instance_id from connectors.connector_runs as r where r.id = claim_connector_job.run_id)
+        for no key update;
+        -- Waited for, where the workers' way skips it: somebody may be cancelling it just now.
+        perform from connectors.connector_runs as r where r.id = claim_connector_job.run_id for update;
+        outcome := connectors.start_run(claim_connector_job.run_id, worker, lease_seconds, true);
+        if outcome <> 'claimed' then
             perform connectors.explain_unclaimable(claim_connector_job.run_id);
         end if;
+        claimed := claim_connector_job.run_id;
+    else
+        -- Both parts are fenced off by their offset: the queue is walked in the order of its index,
+        -- whatever the statistics say about instances.
+        for waiting in
+            select q.id, i.id as instance_id, i.source, i.bucket
+            from (
+                select r.id, r.instance_id from connectors.connector_runs as r
+                where r.status = 'queued' and r.run_after <= clock_timestamp()
+                order by r.priority desc, r.run_after, r.id offset 0
+            ) as q
+            cross join lateral (
+                select i.id, substr(i.definition_id, length('ipai_connector_') + 1) as source,
+                    i.definition_id || ' ' || i.quota_key as bucket
+                from connectors.connector_instances as i
+                where i.id = q.instance_id and i.status = 'active'
+                    and (claim_connector_job.sources is null
+                        or substr(i.definition_id, length('ipai_connector_') + 1) = any (claim_connector_job.sources))
+                    and not exists (
+                        select from connectors.connector_runs as b
+                        where b.instance_id = q.instance_id and b.status = 'running')
+                offset 0
+            ) as i
+        loop
+            continue when waiting.source = any (full_sources) or waiting.bucket = any (full_buckets);
+            perform from connectors.connector_instances as i
+            where i.id = waiting.instance_id for no key update skip locked;
+            continue when not found;
+            outcome := connectors.start_run(waiting.id, worker, lease_seconds, may_wait);
+            if outcome = 'claimed' then
+                claimed := waiting.id;
+                exit;
+            elsif outcome = 'source' then
+                full_sources := full_sources || waiting.source;
+                may_wait := false;
+            elsif outcome = 'bucket' then
+                full_buckets := full_buckets || waiting.bucket;
+                may_wait := false;
+            end if;
+        end loop;
+    end if;
+    if claimed is null then
         return;
     end if;
     return query
@@ -314,6 +335,7 @@ grant select on connectors.connector_queue, connectors.connector_queue_depth, co
 to service_role, ipai_admin, ipai_operator;
 revoke execute on function
     connectors.source_room(text, boolean),
+    connectors.start_run(uuid, text, integer, boolean),
     connectors.claim_connector_job(text, integer, uuid, text[]),
     connectors.create_connector_definition(text, text, jsonb)
 from public;

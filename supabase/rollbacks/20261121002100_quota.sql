@@ -60,6 +60,7 @@ drop view connectors.quota_standing;
 drop trigger connector_instances_quota on connectors.connector_instances;
 drop function connectors.find_quota_bucket();
 drop index connectors.connector_instances_quota_idx;
+drop index connectors.connector_runs_waiting_idx;
 alter table connectors.connector_runs drop column quota;
 alter table connectors.connector_instances drop column quota, drop column quota_key;
 drop table connectors.quota_usage;

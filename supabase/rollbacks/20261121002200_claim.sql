@@ -144,6 +144,7 @@ end
 $$;
 comment on function connectors.explain_unclaimable(uuid) is 'Raises the reason why a run cannot be claimed.';
 
+drop function connectors.start_run(uuid, text, integer, boolean);
 drop function connectors.source_room(text, boolean);
 
 notify pgrst, 'reload schema';
