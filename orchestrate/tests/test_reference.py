@@ -19,9 +19,8 @@ PAGE = supabase_folder().parent / "docs" / "reference" / "control-plane.md"
 
 
 def test_the_reference_is_up_to_date(connection: Connection) -> None:
-    assert PAGE.read_text(encoding="utf-8") == render_reference(connection), (
-        "write it anew: ipai db reference > docs/reference/control-plane.md"
-    )
+    written, hint = PAGE.read_text(encoding="utf-8"), "ipai db reference > docs/reference/…"
+    assert written == render_reference(connection), f"Write it anew: {hint}"
 
 
 def test_it_shows_what_roles_may_call_and_read_and_nothing_internal(

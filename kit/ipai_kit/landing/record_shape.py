@@ -86,6 +86,11 @@ def _inner_schemas(schema: Mapping[str, Any]) -> Iterator[Any]:
             yield schema[keyword]
 
 
+def _names(listed: Any) -> frozenset[str]:
+    names = listed if isinstance(listed, list) else []
+    return frozenset(name for name in names if isinstance(name, str))
+
+
 def _shape(schema: Any, depth: int) -> Shape:
     if not isinstance(schema, Mapping) or "$ref" in schema or depth > _DEEPEST:
         return ANYTHING
@@ -95,14 +100,11 @@ def _shape(schema: Any, depth: int) -> Shape:
     has_patterns = "patternProperties" in schema
     listed = schema.get("properties")
     properties = listed if isinstance(listed, Mapping) else {}
-    required = schema.get("required")
     others = None if has_patterns else schema.get("additionalProperties")
     return Shape(
         types,
         {name: _shape(inner, depth + 1) for name, inner in properties.items()},
-        frozenset(name for name in required if isinstance(name, str))
-        if isinstance(required, list)
-        else frozenset(),
+        _names(schema.get("required")),
         _shape(others, depth + 1) if isinstance(others, Mapping) else None,
         is_closed=others is False,
         reports_others=bool(properties) and others is None and not has_patterns,

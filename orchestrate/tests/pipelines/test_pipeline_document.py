@@ -135,7 +135,8 @@ STEP = "pipeline: p\nsteps:\n  a:\n    "
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_the_next_step(text, place, words):
-    (problem, *others) = check_pipeline(text, "file.yaml")
+    problems = check_pipeline(text, "file.yaml")
+    problem, others = problems[0], problems[1:]
 
     assert [] == others
     assert f"file.yaml:{place}:" in str(problem)

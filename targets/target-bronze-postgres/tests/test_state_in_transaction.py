@@ -27,7 +27,8 @@ CONTROL_PLANE = """
     ) returns bigint language plpgsql as $$
     begin
         if new ? 'backwards' then
-            raise sqlstate 'PT422' using message = 'Bookmark of stream ''things'' would be set back.';
+            raise sqlstate 'PT422'
+                using message = 'Bookmark of stream ''things'' would be set back.';
         end if;
         update connectors.kept set state = new, saves = saves + 1
         where run_id = run and token = lease;
