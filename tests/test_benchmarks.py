@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -257,3 +258,33 @@ def test_the_documented_figures_follow_from_the_runs():
 def test_a_command_of_the_makefile_runs_the_one_script():
     assert "benchmarks/bench.py $(BENCH)" in (ROOT / "Makefile").read_text()
     assert os.access(ROOT / "benchmarks" / "bench.py", os.R_OK)
+
+
+def test_who_stops_the_benchmark_stops_its_contender(tmp_path):
+    program = (
+        "import signal, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from loading.command import _stopped\nfrom loading.processes import run\n"
+        "signal.signal(signal.SIGTERM, _stopped)\n"
+        "sleeper = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'\n"
+        "run([[sys.executable, '-c', sleeper], ['tee', sys.argv[2]]])"
+    )
+    seen = tmp_path / "pid"
+    command = [sys.executable, "-c", program, str(ROOT / "benchmarks"), str(seen)]
+    process = subprocess.Popen(command)
+    for _ in range(600):
+        if seen.exists() and seen.read_text().strip():
+            break
+        time.sleep(0.05)
+    pid = int(seen.read_text())
+    process.terminate()
+
+    assert process.wait(60) == 143
+    for _ in range(600):
+        if (
+            not Path(f"/proc/{pid}/cmdline").exists()
+            or not Path(f"/proc/{pid}/cmdline").read_text()
+        ):
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("The contender still runs.")

@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ _ORDINARY = ("postgres", "lake", "pipe", "batch", "emit")
 def main(arguments: list[str] | None = None) -> None:
     """Run sections; their figures replace those of the same sections in the report."""
     options = _options(arguments)
+    for stop in (signal.SIGINT, signal.SIGTERM):  # both leave no server and no contender behind
+        signal.signal(stop, _stopped)
     folder = options.out or (cache_home() / "quick" if options.quick else DOCS)
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "benchmarks.json"
@@ -32,6 +35,10 @@ def main(arguments: list[str] | None = None) -> None:
     page.write(folder, figures)
     print(page.render({name: figures[name] for name in _chosen(options) if name in figures}))
     print(f"The report is in {folder}.", file=sys.stderr)
+
+
+def _stopped(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _chosen(options: argparse.Namespace) -> list[str]:

@@ -48,7 +48,11 @@ def run(
         processes = _start(pipeline, stdin, errors.fileno(), environment_of(more or {}))
         watch = _Watch(processes[0].pid, patience)
         watch.start()
-        cpu, peak = _reap(processes)
+        try:
+            cpu, peak = _reap(processes)
+        except BaseException:  # who stops the benchmark stops its contender
+            _kill(processes[0].pid)
+            raise
         wall = time.monotonic() - started
         watch.end()
         problem = f"stopped after {patience:.0f} s" if watch.out_of_patience else ""
@@ -109,6 +113,11 @@ def _reap(processes: Sequence[subprocess.Popen[bytes]]) -> tuple[float, float]:
             peak = max(peak, usage.ru_maxrss / 1024)
 
 
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
 class _Watch(threading.Thread):
     """Samples the memory of a process group and ends it when patience does."""
 
@@ -129,8 +138,7 @@ class _Watch(threading.Thread):
             self.peak_mb = max(self.peak_mb, self._memory())
             if time.monotonic() > self._until:
                 self.out_of_patience = True
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._group, signal.SIGKILL)
+                _kill(self._group)
 
     def _memory(self) -> float:
         return _PAGE_MB * sum(
