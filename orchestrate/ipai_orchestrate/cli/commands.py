@@ -20,6 +20,7 @@ _WHERE = {
     "instance": "instance",
     "lake": "lake",
     "logs": "runs",
+    "metrics": "metrics",
     "new": "new",
     "notifier": "notifier",
     "promote": "releases",
