@@ -109,8 +109,9 @@ class Database:
                 return work()
             except psycopg.Error as error:
                 self._forget_attempt()
-                self._check_held(error)
                 fate = fate_of(error)
+                if fate is not Fate.STOP:
+                    self._check_held(error)
                 if fate is Fate.EXAMINE_DATA and refusal is None and batch is not None:
                     refusal = error
                     continue
