@@ -331,10 +331,11 @@ def test_drift_that_the_target_tells_of_is_logged_with_all_it_says(bench):
         bookmark(7)
     """)
     result = bench.run(options=replace(bench.options, target="target-bronze-postgres"))
-    [line] = [line for line in bench.logs(result) if line.message == "drift"]
+    [line] = [line for line in bench.logs(result) if line.message.startswith("drift")]
 
     assert (0, 7) == (result.exit_code, bench.bookmark())
     assert ("target", "warning", "issues") == (line.source, line.level, line.stream)
+    assert "drift: 'amount' is string, expected number" == line.message
     assert {
         "logger": "target-bronze-postgres",
         "kind": "type",

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Drift: how the records of a run differ from their SCHEMA, once per place, with counts.
 
-An event `drift` tells of a place at its first record and again, with its total, at the commits
-by which the total has doubled and at the end. It names the place, types and one key, no value.
+An event `drift` warns of a wrong place at its first record, and gives its total at the commits by
+which that has doubled and at the end. A member that the schema does not list is told once, at the
+end: APIs grow. An event names the place, types and one key, no value.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
-from ipai_kit.landing.deviations import Deviation
+from ipai_kit.landing.deviations import Deviation, DriftKind
 from ipai_kit.landing.events import EventLog
 
 _MOST_PLACES: Final = 500
+"""Of each sort: a hundred unknown members must not hide a wrong type."""
 _KEY_LENGTH: Final = 200
 
 
@@ -30,25 +32,32 @@ class Drift:
     def __init__(self, events: EventLog) -> None:
         self._events = events
         self._counts: dict[tuple[str, Deviation], DriftCount] = {}
+        self._wrong = 0
         self._is_full = False
 
     def note(self, stream: str, deviation: Deviation, key: bytes) -> None:
         """Count a difference of one record; the first of its kind is told at once."""
         entry = self._counts.get((stream, deviation))
+        is_wrong = deviation.kind != DriftKind.UNKNOWN_FIELD
         if entry is None:
-            if len(self._counts) >= _MOST_PLACES:
+            known = self._wrong if is_wrong else len(self._counts) - self._wrong
+            if known >= _MOST_PLACES:
                 self._tell_full()
                 return
+            self._wrong += is_wrong
             entry = DriftCount(key[:_KEY_LENGTH].decode("utf-8", "replace"))
             self._counts[stream, deviation] = entry
         entry.count += 1
-        if entry.count == 1:
+        if is_wrong and entry.count == 1:
             self._tell(stream, deviation, entry, level="warning")
 
     def tell_totals(self, *, is_end: bool = False) -> None:
         """Tell of what has doubled since it was told, at the end of all that has changed."""
         for (stream, deviation), entry in self._counts.items():
-            if entry.count > entry.told and (is_end or entry.count >= 2 * entry.told):
+            has_doubled = (
+                deviation.kind != DriftKind.UNKNOWN_FIELD and entry.count >= 2 * entry.told
+            )
+            if entry.count > entry.told and (is_end or has_doubled):
                 self._tell(stream, deviation, entry, level="info")
 
     def _tell(self, stream: str, deviation: Deviation, entry: DriftCount, *, level: str) -> None:
@@ -57,6 +66,7 @@ class Drift:
             "drift",
             level=level,
             stream=stream,
+            message=str(deviation),
             kind=deviation.kind,
             path=deviation.path,
             expected=deviation.expected,

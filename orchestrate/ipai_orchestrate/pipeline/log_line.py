@@ -88,6 +88,8 @@ def _structured(source: Speaker, record: dict[str, Any]) -> LogLine:
         message = _last_words(record)
     else:
         message = next((record.pop(key) for key in _MESSAGE_KEYS if key in record), "")
+        if isinstance(record.get("message"), str):
+            message = f"{message}: {record.pop('message')}"
     if message in FIGURES:
         level = "debug"
     stream = record.pop("stream", None)
