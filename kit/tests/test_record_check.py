@@ -153,4 +153,4 @@ def test_drift_of_more_places_than_anybody_reads_is_told_once(
     drift.tell_totals(is_end=True)
 
     events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
-    assert (events.count("drift"), events.count("drift_not_counted")) == (500, 1)
+    assert (events.count("drift"), events.count("drift_not_counted")) == (100, 1)

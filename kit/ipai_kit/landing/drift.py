@@ -13,7 +13,8 @@ from ipai_kit.landing.deviations import Deviation, DriftKind
 from ipai_kit.landing.events import EventLog
 
 _MOST_PLACES: Final = 500
-"""Of each sort: a hundred unknown members must not hide a wrong type."""
+_MOST_NEWS: Final = 100
+"""Members that no SCHEMA lists, told of in one run; they must not hide a wrong type."""
 _KEY_LENGTH: Final = 200
 
 
@@ -33,16 +34,14 @@ class Drift:
         self._events = events
         self._counts: dict[tuple[str, Deviation], DriftCount] = {}
         self._wrong = 0
-        self._is_full = False
+        self._full: set[bool] = set()
 
     def note(self, stream: str, deviation: Deviation, key: bytes) -> None:
         """Count a difference of one record; the first of its kind is told at once."""
         entry = self._counts.get((stream, deviation))
         is_wrong = deviation.kind != DriftKind.UNKNOWN_FIELD
         if entry is None:
-            known = self._wrong if is_wrong else len(self._counts) - self._wrong
-            if known >= _MOST_PLACES:
-                self._tell_full()
+            if self._is_beyond(is_wrong):
                 return
             self._wrong += is_wrong
             entry = DriftCount(key[:_KEY_LENGTH].decode("utf-8", "replace"))
@@ -75,7 +74,15 @@ class Drift:
             example_key=entry.example_key,
         )
 
-    def _tell_full(self) -> None:
-        if not self._is_full:
-            self._is_full = True
-            self._events.emit("drift_not_counted", level="warning", places=_MOST_PLACES)
+    def _is_beyond(self, is_wrong: bool) -> bool:
+        """Whether there are too many places of this sort to count one more; told once."""
+        if is_wrong:
+            known, most, level = self._wrong, _MOST_PLACES, "warning"
+        else:
+            known, most, level = len(self._counts) - self._wrong, _MOST_NEWS, "info"
+        if known < most:
+            return False
+        if is_wrong not in self._full:
+            self._full.add(is_wrong)
+            self._events.emit("drift_not_counted", level=level, places=most)
+        return True
