@@ -8,6 +8,7 @@ import click
 from ipai_orchestrate.cli.failure import Door
 
 _WHERE = {
+    "alerts": "alerts",
     "apply": "apply",
     "audit": "audit",
     "cancel": "runs",

@@ -19,6 +19,7 @@ from ipai_orchestrate.notify.signing_secrets import SigningSecrets
 from ipai_orchestrate.pipeline.database import opened_database
 
 RUN_STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+ALERT_STATUSES = ("opened", "resolved")
 
 
 @contextmanager
@@ -69,8 +70,8 @@ def secret() -> None:
     "--status",
     "statuses",
     multiple=True,
-    type=click.Choice(RUN_STATUSES),
-    help="Only runs that become this; repeatable.",
+    type=click.Choice(RUN_STATUSES + ALERT_STATUSES),
+    help="Only runs that become this, or alerts: opened, resolved; repeatable.",
 )
 @click.option("--description", default="", help="What it is for.")
 @click.option("--timeout", type=click.IntRange(5, 15), default=10, show_default=True)

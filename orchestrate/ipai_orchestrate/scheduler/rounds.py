@@ -21,6 +21,7 @@ from ipai_orchestrate.exceptions import (
     OrchestrateError,
 )
 from ipai_orchestrate.journal import Journal
+from ipai_orchestrate.monitor import AlertBook
 from ipai_orchestrate.pipeline.database import Connection, Database
 from ipai_orchestrate.pipeline.stop import Stop
 from ipai_orchestrate.pipelines.register import PipelineRegister
@@ -73,7 +74,17 @@ class Scheduler:
             self._journal.say("run_lost", "warning", run_id=lost.run_id, retried_as=lost.retry_id)
         for ended in PipelineRegister(self._connection).advance():
             self._journal.say("pipeline_ended", **vars(ended))
-        return min((self._follow(book, one) for one in book.all()), default=ROUND_SECONDS)
+        pause = min((self._follow(book, one) for one in book.all()), default=ROUND_SECONDS)
+        self._look_what_is_wrong(AlertBook(self._connection))
+        return pause
+
+    def _look_what_is_wrong(self, alerts: AlertBook) -> None:
+        """Open and resolve alerts; that must not stop the schedules."""
+        try:
+            for one in alerts.check():
+                self._journal.say(f"alert_{one.change}", "warning", **vars(one))
+        except (ConfigurationError, ControlPlaneError) as error:
+            self._journal.say("alerts_unchecked", "error", error=str(error))
 
     def _follow(self, book: ScheduleBook, schedule: Schedule) -> float:
         """Decide one schedule; a broken one must not stop the others."""

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ipai alerts`: what is wrong, and who looks after it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import click
+
+from ipai_orchestrate.cli.output import ago, answer, json_option, print_table
+from ipai_orchestrate.cli.plane import opened_plane
+from ipai_orchestrate.monitor import Alert, AlertBook, AlertRule
+
+
+@contextmanager
+def _opened() -> Iterator[AlertBook]:
+    with opened_plane() as (_, plane):
+        yield AlertBook(plane.connection)
+
+
+@click.group("alerts")
+def alerts_command() -> None:
+    """See what is wrong; say that you look after it.
+
+    \b
+    Examples:
+      ipai alerts list
+      ipai alerts ack 17
+      ipai alerts set sync_failed --repeat-hours 6
+    """
+
+
+@alerts_command.command("list")
+@click.option("--all", "everything", is_flag=True, help="Those that are over too.")
+@click.option("--limit", default=100, show_default=True, help="How many.")
+@json_option
+def list_command(everything: bool, limit: int, as_json: bool) -> None:
+    """List what is wrong, the worst first.
+
+    \b
+    Examples:
+      ipai alerts list
+      ipai alerts list --all --json
+    """
+    with _opened() as book:
+        found = book.all(limit, only_open=not everything)
+    columns = ("Alert", "Severity", "Condition", "Opened", "State", "What")
+    answer(found, as_json, lambda: print_table(columns, map(_row, found), "Nothing is wrong."))
+
+
+def _row(one: Alert) -> tuple[object, ...]:
+    if one.resolved_at:
+        state = f"over {ago(one.resolved_at)}"
+    else:
+        state = f"seen to by {one.acked_by}" if one.acked_by else "open"
+    return (str(one.id), one.severity, one.condition, ago(one.opened_at), state, one.summary)
+
+
+@alerts_command.command("ack")
+@click.argument("alert_ids", metavar="ALERT...", type=int, nargs=-1, required=True)
+@json_option
+def ack_command(alert_ids: tuple[int, ...], as_json: bool) -> None:
+    """Say that you look after alerts: they are not repeated, and resolve by themselves.
+
+    \b
+    Example:
+      ipai alerts ack 17
+    """
+    with _opened() as book:
+        for alert_id in alert_ids:
+            book.ack(alert_id)
+    said = "You look after it." if len(alert_ids) == 1 else "You look after them."
+    answer({"acknowledged": alert_ids}, as_json, lambda: click.echo(said))
+
+
+@alerts_command.command("check")
+@json_option
+def check_command(as_json: bool) -> None:
+    """Look now, as schedulers do in every round; print what changed.
+
+    \b
+    Example:
+      ipai alerts check
+    """
+    with _opened() as book:
+        changes = book.check()
+    rows = [(str(c.alert_id), c.change, c.severity, c.condition, c.summary) for c in changes]
+    columns = ("Alert", "Change", "Severity", "Condition", "What")
+    answer(changes, as_json, lambda: print_table(columns, rows, "Nothing has changed."))
+
+
+@alerts_command.command("rules")
+@json_option
+def rules_command(as_json: bool) -> None:
+    """List what alerts are raised for, and how often they are repeated.
+
+    \b
+    Example:
+      ipai alerts rules
+    """
+    with _opened() as book:
+        rules = book.rules()
+    columns = ("Condition", "On", "Repeated every", "Over after", "Changed by")
+    answer(rules, as_json, lambda: print_table(columns, map(_rule, rules), "There are none."))
+
+
+def _rule(one: AlertRule) -> tuple[object, ...]:
+    repeated = "never" if one.repeat_every is None else str(one.repeat_every)
+    return (one.condition, one.enabled, repeated, str(one.resolve_after), one.actor)
+
+
+@alerts_command.command("set")
+@click.argument("condition")
+@click.option("--on/--off", "enabled", default=None, help="Whether anybody is told.")
+@click.option(
+    "--repeat-hours", type=click.FloatRange(min=0), help="Tell again after that; 0: never."
+)
+def set_command(condition: str, enabled: bool | None, repeat_hours: float | None) -> None:
+    """Turn an alert on or off, or say how often it is repeated until somebody looks after it.
+
+    \b
+    Examples:
+      ipai alerts set sync_failed --repeat-hours 6
+      ipai alerts set quota_exceeded --off
+    """
+    repeat = None if repeat_hours is None else timedelta(hours=repeat_hours)
+    with _opened() as book:
+        book.set_rule(condition, enabled=enabled, repeat_every=repeat)
+    click.echo("Done.")

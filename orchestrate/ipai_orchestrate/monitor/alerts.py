@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Alerts: what is wrong, until it is over. The rules live in SQL."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.rows import class_row
+
+from ipai_orchestrate.control_plane.errors import translate
+from ipai_orchestrate.control_plane.queries import load_queries
+
+_QUERIES = load_queries(files(__package__).joinpath("queries.sql").read_text(encoding="utf-8"))
+_Record = TypeVar("_Record")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertChange:
+    """What a look found; `change` is opened, worsened, repeated or resolved."""
+
+    alert_id: int
+    condition: str
+    subject: str
+    severity: str
+    change: str
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """One thing that is or was wrong; `instances` suffer from it."""
+
+    id: int
+    condition: str
+    subject: str
+    severity: str
+    instances: list[str]
+    summary: str
+    details: dict[str, Any]
+    opened_at: datetime
+    last_seen_at: datetime
+    notified_at: datetime
+    notifications: int
+    acked_at: datetime | None
+    acked_by: str | None
+    resolved_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertRule:
+    """Whether and how often somebody is told of a condition."""
+
+    condition: str
+    enabled: bool
+    repeat_every: timedelta | None
+    resolve_after: timedelta
+    updated_at: datetime
+    actor: str
+
+
+class AlertBook:
+    """The alerts of the connected control plane."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def check(self) -> list[AlertChange]:
+        """Look what is wrong now; return what changed. Nothing while another one looks."""
+        return self._all(AlertChange, "check_alerts", {})
+
+    def all(self, limit: int = 100, *, only_open: bool = True) -> list[Alert]:
+        """Alerts, open and critical ones first."""
+        return self._all(Alert, "alerts", {"limit": limit, "only_open": only_open})
+
+    def ack(self, alert_id: int) -> None:
+        """Say that somebody looks after it: it is not repeated."""
+        self._call("ack_alert", {"alert_id": alert_id})
+
+    def rules(self) -> list[AlertRule]:
+        """What alerts are raised for."""
+        return self._all(AlertRule, "alert_rules", {})
+
+    def set_rule(
+        self,
+        condition: str,
+        *,
+        enabled: bool | None = None,
+        repeat_every: timedelta | None = None,
+    ) -> None:
+        """Change a rule; None leaves things as they are, no time at all repeats never."""
+        arguments = {"condition": condition, "enabled": enabled, "repeat_every": repeat_every}
+        self._call("set_alert_rule", arguments)
+
+    def _all(
+        self, record: type[_Record], query: str, arguments: Mapping[str, Any]
+    ) -> list[_Record]:
+        try:
+            with self._connection.cursor(row_factory=class_row(record)) as cursor:
+                return cursor.execute(_QUERIES[query], arguments).fetchall()
+        except psycopg.Error as error:
+            raise translate(error) from error
+
+    def _call(self, query: str, arguments: Mapping[str, Any]) -> None:
+        try:
+            self._connection.execute(_QUERIES[query], arguments)
+        except psycopg.Error as error:
+            raise translate(error) from error
