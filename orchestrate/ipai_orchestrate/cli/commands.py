@@ -13,6 +13,7 @@ _WHERE = {
     "audit": "audit",
     "cancel": "runs",
     "check": "source",
+    "completion": "completion",
     "connectors": "source",
     "db": "db",
     "demo": "demo",
@@ -56,12 +57,19 @@ class LazyDoor(Door):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Load one command."""
-        del ctx
         if cmd_name not in _WHERE:
             return None
         module = importlib.import_module(f"ipai_orchestrate.cli.{_WHERE[cmd_name]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
-        return command
+        return _completed(command) if ctx.resilient_parsing else command
+
+
+def _completed(command: click.Command) -> click.Command:
+    """While a shell completes: a command that also completes the names it takes."""
+    # Here, so that other calls need not load it.
+    from ipai_orchestrate.cli.completion import teach
+
+    return teach(command)
 
 
 @click.group(
