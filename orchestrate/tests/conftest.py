@@ -6,9 +6,11 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -73,6 +75,31 @@ def server() -> Iterator[DatabaseServer]:
                 connection.execute("select pg_reload_conf()")
             yield DatabaseServer(home, dsn)
     finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    """Return a function that starts a migrated server on an address; returns its socket."""
+    homes: list[Path] = []
+    begin = "import sys; from ipai_orchestrate import embedded; embedded.start(sys.argv[1])"
+
+    def start(address: str, network: str, within: Sequence[str] = ()) -> str:
+        home = Path(tempfile.mkdtemp(prefix="ipai-test-"))
+        homes.append(home)
+        home.chmod(0o711)
+        with embedded.open_database(home, migrated=False) as dsn:
+            with psycopg.connect(dsn, autocommit=True) as connection:
+                connection.execute(f"alter system set listen_addresses = '{address}'".encode())
+                row = connection.execute("show hba_file").fetchone()
+            with Path(str(row and row[0])).open("a") as rules:
+                rules.write(f"host all all {network} trust\n")
+        subprocess.run([*within, sys.executable, "-c", begin, str(home)], check=True)
+        return embedded.url(home)
+
+    yield start
+    for home in homes:
+        embedded.stop(home, force=True)
         shutil.rmtree(home, ignore_errors=True)
 
 

@@ -127,18 +127,18 @@ class Bench:
         lines = [json.loads(line) for line in self.journal.getvalue().splitlines()]
         return [line for line in lines if line["event"] == event]
 
-    def ipai(self, *arguments, home="home"):
-        """Start `ipai` as a process of its own."""
+    def ipai(self, *arguments, home="home", within=(), dsn=None):
+        """Start `ipai` as a process of its own; `within` is what it is started by."""
         (self.folder / home).mkdir(exist_ok=True)
         environment = {
             **os.environ,
             "IPAI_HOME": str(self.folder / home),
-            "IPAI_DATABASE_URL": self.dsn,
+            "IPAI_DATABASE_URL": dsn or self.dsn,
             "PYTHONUNBUFFERED": "1",
         }
         log = (self.folder / f"{len(self.children)}.log").open("w")
         child = subprocess.Popen(
-            [sys.executable, "-c", IPAI, *arguments],
+            [*within, sys.executable, "-c", IPAI, *arguments],
             env=environment,
             stdout=log,
             stderr=log,
