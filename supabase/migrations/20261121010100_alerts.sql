@@ -102,7 +102,7 @@ alter table connectors.webhook_endpoints
 comment on column connectors.webhook_endpoints.statuses is 'Only these statuses of a run, or opened and resolved of an alert; null: all.';
 
 -- Healthy instances are found healthy without a look at their history.
-create index connector_runs_instance_failed_idx on connectors.connector_runs (instance_id, queued_at desc)
+create index connector_runs_instance_failed_idx on connectors.connector_runs (instance_id, ended_at desc)
     where status = 'failed';
 
 -- The conditions. Each function finds what is wrong now.
@@ -116,15 +116,20 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
             'error_class', f.error_class, 'error_summary', left(f.error_summary, 1000), 'sla_tier', t.tier)
     from connectors.connector_instances as i
     cross join lateral connectors.sla_tier_of(i.id) as t
+    left join lateral (
+        select s.started_at from connectors.connector_runs as s
+        where s.instance_id = i.id and s.status = 'succeeded' and s.streams is null
+        order by s.queued_at desc limit 1) as l on true
     cross join lateral (
         select r.* from connectors.connector_runs as r
-        where r.instance_id = i.id and r.status = 'failed'
+        -- A full run that began later has made everything good.
+        where r.instance_id = i.id and r.status = 'failed' and r.ended_at > coalesce(l.started_at, '-infinity')
             and not exists (select from connectors.connector_runs as n where n.retry_of = r.id)
             and not exists (
                 select from connectors.connector_runs as s
                 where s.instance_id = r.instance_id and s.status = 'succeeded' and s.queued_at > r.queued_at
                     and s.started_at >= r.ended_at and (s.streams is null or s.streams @> r.streams))
-        order by r.queued_at desc limit 1) as f
+        order by r.ended_at desc limit 1) as f
     where i.status = 'active'
 $$;
 comment on function connectors.failed_syncs() is

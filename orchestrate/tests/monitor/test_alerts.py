@@ -14,13 +14,18 @@ import jsonschema
 import psycopg
 import pytest
 from click.testing import CliRunner
+from standardwebhooks.webhooks import Webhook
 
 from ipai_orchestrate.cli import main
 from ipai_orchestrate.control_plane import ClaimedRun, ControlPlane
 from ipai_orchestrate.exceptions import ConflictError, NotFoundError, RefusedError
 from ipai_orchestrate.journal import Journal
 from ipai_orchestrate.monitor import AlertBook, read_metrics
-from ipai_orchestrate.notify import Outbox
+from ipai_orchestrate.notify import Notifier, NotifierOptions, Outbox
+from ipai_orchestrate.notify.address_guard import AddressGuard
+from ipai_orchestrate.notify.sending import Sender
+from ipai_orchestrate.notify.signature import new_secret
+from ipai_orchestrate.notify.signing_secrets import SigningSecrets
 from ipai_orchestrate.pipeline.database import Database
 from ipai_orchestrate.pipeline.stop import Stop
 from ipai_orchestrate.scheduler.rounds import Scheduler
@@ -104,6 +109,19 @@ def test_a_sync_that_failed_for_good_is_told_once_and_its_success_too(
         "alert.resolved",
         "alert.opened",
     ]
+
+
+def test_only_a_run_that_does_the_same_work_makes_a_failure_good(
+    book: AlertBook, control_plane: ControlPlane, make_instance: MakeInstance
+) -> None:
+    make_instance()
+    run = claimed(control_plane, "github-acme", streams=["issues"], max_attempts=1)
+    control_plane.fail(run, "tap", "It broke.")
+    assert [change for *_, change in changes(book)] == ["opened"]
+    for streams, expected in ((["labels"], []), (["issues", "labels"], ["resolved"])):
+        later = claimed(control_plane, "github-acme", streams=streams)
+        control_plane.complete(later, stateless=True)
+        assert [change for *_, change in changes(book)] == expected, streams
 
 
 def test_no_alert_while_a_retry_is_to_come_and_none_for_a_paused_instance(
@@ -368,6 +386,31 @@ def test_events_keep_the_published_schema_and_reach_the_endpoints_of_those_who_s
         ["staging"],
     )
     assert (data["status"], data["change"]) == ("resolved", "resolved")
+
+
+def test_a_notifier_posts_alerts_signed(
+    book: AlertBook,
+    database: str,
+    connection: Connection,
+    control_plane: ControlPlane,
+    make_instance: MakeInstance,
+    receiver: Any,
+) -> None:
+    secret = new_secret()
+    Outbox(connection).create_endpoint("oncall", receiver.url, REF, statuses=["opened", "resolved"])
+    fail(control_plane, make_instance())
+    book.check()
+    succeed(control_plane, "github-acme")
+    book.check()
+    sender = Sender(AddressGuard.allowing([receiver.url.removesuffix("/hook")]))
+    secrets = SigningSecrets({"HOOK_SECRET": secret})
+    options = NotifierOptions(sender=sender, secrets=secrets, once=True)
+    journal = Journal(io.StringIO(), as_json=True)
+    Notifier(Database(database), options, Stop(), journal).work()
+    verified = [Webhook(secret).verify(body, headers) for headers, body in receiver.got]
+
+    assert sorted(one["type"] for one in verified) == ["alert.opened", "alert.resolved"]
+    assert {one["data"]["subject"] for one in verified} == {"github-acme"}
 
 
 def test_only_one_scheduler_looks_at_a_time(
