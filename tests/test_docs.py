@@ -30,6 +30,8 @@ PLAIN = {
     "eval",
     "export",
     "git",
+    "pg_dump",
+    "pg_restore",
     "pip",
     "psql",
     "pytest",
