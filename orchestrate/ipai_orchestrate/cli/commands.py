@@ -19,6 +19,7 @@ _WHERE = {
     "demo": "demo",
     "discover": "source",
     "env": "env",
+    "init": "init",
     "instance": "instance",
     "lake": "lake",
     "logs": "runs",
