@@ -35,7 +35,16 @@ def report(tmp_path_factory):
     out = tmp_path_factory.mktemp("report")
     sizes = ["--rows", "300", "--nested-rows", "0", "--pipe-rows", "400", "--turns", "1"]
     where = ["--out", str(out), "--peers", str(tmp_path_factory.mktemp("kept"))]
-    chosen = ["--only", "postgres", "pipe", "lake", "batch", "--without-peers", "--cold"]
+    chosen = [
+        "--only",
+        "postgres",
+        "pipe",
+        "lake",
+        "batch",
+        "--without-peers",
+        "--cold",
+        "--installed-here",
+    ]
     command = [sys.executable, str(ROOT / "benchmarks" / "bench.py"), *chosen, *sizes, *where]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

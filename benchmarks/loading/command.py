@@ -62,7 +62,7 @@ def _plan(options: argparse.Namespace) -> Plan:
             patience=options.patience,
         ),
         home=home,
-        environments=Environments(home / "peers"),
+        environments=Environments(home / "peers", options.installed_here),
         with_peers=not options.without_peers,
         who=tuple(options.who or ("",)),
     )
@@ -91,6 +91,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add("--patience", type=float, default=600.0, help="seconds after which one is stopped; 600")
     add("--cold", action="store_true", help="without the turn that warms caches")
     add("--peers", type=Path, help="folder for peers and streams; $XDG_CACHE_HOME/ipai-bench")
+    add("--installed-here", action="store_true", help="our targets as installed beside this Python")
     add("--out", type=Path, help="folder for the report; docs/reference")
     add("--render", action="store_true", help="only write the page anew from its JSON")
     return parser.parse_args(arguments)

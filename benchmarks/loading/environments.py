@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+_ROOT = Path(__file__).resolve().parents[2]
+_OURS = "ours"
+_TARGETS = ("targets/target-bronze-postgres[parquet]", "targets/target-bronze-lake")
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -73,7 +76,18 @@ class Environments:
     """Makes environments when they are asked for."""
 
     home: Path
+    is_here_ours: bool = False
+    """Whether our targets are those of the environment that this runs in."""
     made: dict[str, Environment] = field(default_factory=dict)
+
+    @property
+    def ours(self) -> Environment:
+        """Our targets as somebody installs them: with what they declare and nothing else."""
+        if self.is_here_ours:
+            return Environment(Path(sys.prefix))
+        if _OURS not in self.made:
+            self.made[_OURS] = _install_ours(self.home / _OURS)
+        return self.made[_OURS]
 
     def of(self, peer: Peer) -> Environment:
         """The environment of a peer; made at most once, also when it fails."""
@@ -109,6 +123,21 @@ def _make(peer: Peer, home: Path) -> Environment:
         return Environment(home, f"not installed: {problem}")
     receipt.write_text(wanted)
     return Environment(home)
+
+
+def _install_ours(home: Path) -> Environment:
+    """The checkout's packages, built anew each time: nobody measures yesterday's code."""
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    if uv is None:
+        return Environment(home, "not installed: uv is missing")
+    shutil.rmtree(home, ignore_errors=True)
+    home.parent.mkdir(parents=True, exist_ok=True)
+    packages = [str(_ROOT / name) for name in ("kit[landing]", *_TARGETS)]
+    problem = _run(uv, "venv", "-q", "-p", _PYTHON, str(home)) or _run(
+        *(uv, "pip", "install", "-q", "--no-sources", "--python", str(home / "bin" / "python")),
+        *("--constraint", str(_ROOT / "requirements.lock"), "--refresh", *packages),
+    )
+    return Environment(home, f"not installed: {problem}" if problem else "")
 
 
 def _run(*command: str) -> str:

@@ -24,7 +24,7 @@ _FILE_ROWS = 250_000
 def pipe(postgres: Postgres) -> list[Contender]:
     """The tap alone, both joined by a pipe, the target alone."""
     where = {"database_url": postgres.server.url, "run_id": "bench"}
-    target = [postgreses.our_target(), "--config", postgres.settings("piped", where)]
+    target = [postgreses.our_target(postgres), "--config", postgres.settings("piped", where)]
     table = postgres.table("ipai_bronze_core.raw_singer_")
     empty = postgres.without("ipai_bronze_core")
 
@@ -43,7 +43,7 @@ def pipe(postgres: Postgres) -> list[Contender]:
 def into_postgres(postgres: Postgres) -> Iterator[Contender]:
     """The tap hands over lines, then files."""
     where = {"database_url": postgres.server.url, "run_id": "bench"}
-    target = [postgreses.our_target(), "--config", postgres.settings("handover", where)]
+    target = [postgreses.our_target(postgres), "--config", postgres.settings("handover", where)]
     table = postgres.table("ipai_bronze_core.raw_singer_")
     empty = postgres.without("ipai_bronze_core")
     for form in WAYS:
@@ -57,7 +57,7 @@ def into_lake(lake: Lake) -> Iterator[Contender]:
     for form in WAYS:
         name = path_name(lakes.OURS, form)
         values = {"lake_url": lake.data(name).as_uri(), "format": "delta", "run_id": "bench"}
-        target = [lakes.our_target(), "--config", lake.settings(name, values)]
+        target = [lakes.our_target(lake), "--config", lake.settings(name, values)]
         yield lake.contender(name, "ours", partial(_piped, form, target))
 
 

@@ -3,7 +3,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -71,20 +70,23 @@ def ours(lake: Lake) -> Iterator[Contender]:
     """Delta, and plain Parquet with a manifest."""
     for name, form in ((DELTA, "delta"), (PARQUET, "parquet")):
         values = {"lake_url": lake.data(name).as_uri(), "format": form, "run_id": "bench"}
-        command = _fixed(our_target(), "--config", lake.settings(name, values))
-        yield lake.contender(name, "ours", command, stdin=_messages)
+        command = _fixed(our_target(lake), "--config", lake.settings(name, values))
+        problem = lake.environments.ours.problem
+        yield lake.contender(name, "ours", command, stdin=_messages, problem=problem)
 
 
-def our_target() -> str:
-    """The target's command, from the environment that this runs in."""
-    return str(Path(sys.executable).with_name(OURS))
+def our_target(lake: Lake) -> str:
+    """The target's command."""
+    return lake.environments.ours.command(OURS)
 
 
 def limits(lake: Lake) -> Iterator[Contender]:
     """Records cut out of the lines and written as one column of text."""
     for name, form in ((RAW_PARQUET, "parquet"), (RAW_DELTA, "delta")):
         program = str(PROGRAMS / "raw_lines.py")
-        command = _fixed(sys.executable, program, form, str(lake.data(name)))
+        command = _fixed(
+            lake.environments.ours.command("python"), program, form, str(lake.data(name))
+        )
         yield lake.contender(name, "limit", command, stdin=_messages)
 
 

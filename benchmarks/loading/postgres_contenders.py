@@ -4,7 +4,6 @@
 import json
 import re
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -60,24 +59,25 @@ class Postgres:
         return str(path)
 
 
-def our_target() -> str:
-    """The target's command, from the environment that this runs in."""
-    return str(Path(sys.executable).with_name(OURS))
+def our_target(postgres: Postgres) -> str:
+    """The target's command."""
+    return postgres.environments.ours.command(OURS)
 
 
 def ours(postgres: Postgres) -> list[Contender]:
     """Upsert into an empty table, the same again, and append."""
     where = {"database_url": postgres.server.url, "run_id": "bench"}
-    upsert = [our_target(), "--config", postgres.settings("upsert", where)]
+    upsert = [our_target(postgres), "--config", postgres.settings("upsert", where)]
     appending = {**where, "load_method": "append", "source": "append"}
-    append = [our_target(), "--config", postgres.settings("append", appending)]
+    append = [our_target(postgres), "--config", postgres.settings("append", appending)]
     empty = postgres.without("ipai_bronze_core")
     upserted = postgres.table("ipai_bronze_core.raw_singer_")
     appended = postgres.table("ipai_bronze_core.raw_append_")
+    ours_of = partial(Contender, OURS, "ours", problem=postgres.environments.ours.problem)
     return [
-        Contender(OURS, "ours", "first load", upserted, lambda _: [upsert], _messages, empty),
-        Contender(OURS, "ours", "replay", upserted, lambda _: [upsert], _messages),
-        Contender(OURS, "ours", "append", appended, lambda _: [append], _messages, empty),
+        ours_of("first load", upserted, lambda _: [upsert], _messages, empty),
+        ours_of("replay", upserted, lambda _: [upsert], _messages),
+        ours_of("append", appended, lambda _: [append], _messages, empty),
     ]
 
 
