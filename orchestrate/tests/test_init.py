@@ -85,6 +85,7 @@ def instances(ipai):
 # -- unattended ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_options_alone_lead_to_rows_and_a_second_time_changes_nothing(unattended, ipai):
     first = unattended()
     again = unattended(token=None)
@@ -109,6 +110,7 @@ def test_refused_credentials_store_nothing_and_end_with_77(unattended, ipai):
     assert [] == json.loads(ipai("secret", "list", "--json").stdout)
 
 
+@pytest.mark.slow
 def test_new_credentials_replace_those_of_an_earlier_time(unattended, ipai):
     unattended("--no-run")
     unattended("--no-run", "--schedule", "@daily")
@@ -162,6 +164,7 @@ def test_what_cannot_be_done_is_said_with_the_next_step(ipai, arguments, code, w
 # -- on the stand-in -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_stand_in_leads_through_all_of_it_again_and_again(ipai, monkeypatch):
     small = functools.partial(running_sandbox, arguments=SMALL)
     monkeypatch.setattr(init_module, "running_sandbox", small)
@@ -192,6 +195,7 @@ def test_an_instance_of_another_source_keeps_its_name(ipai, make_instance):
 READ = ("", "octo-sandbox", "", "")  # repositories, organizations, users, search
 
 
+@pytest.mark.slow
 def test_questions_lead_to_rows_and_refused_credentials_are_asked_for_again(terminal, ipai):
     wrong = ("5", "github", "No Name!", "github-acme", *READ, "9", "2", "wrong")
     said = terminal(*wrong, "y", "2", TOKEN, "y", "y")
@@ -214,6 +218,7 @@ def test_nobody_needs_to_try_again(terminal, ipai):
     assert [] == instances(ipai)
 
 
+@pytest.mark.slow
 def test_a_variable_that_is_set_can_be_taken(terminal, ipai, monkeypatch):
     monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
     said = terminal("github-acme", *READ, "", "y", "n", "n", options=("github",))
