@@ -22,3 +22,7 @@ select connectors.report_schedule_problem(subject => %(subject)s, problem => %(p
 select misfire from connectors.set_schedule(
     subject => %(subject)s, misfire => %(misfire)s, catch_up_max => %(catch_up_max)s,
     grace_seconds => %(grace_seconds)s, jitter_seconds => %(jitter_seconds)s, paused => %(paused)s);
+
+-- drop_old_records --
+-- Keep the house: what is older than it must be kept.
+select kind, dropped from connectors.drop_old_records();

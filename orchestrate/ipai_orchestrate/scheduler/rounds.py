@@ -33,6 +33,7 @@ from ipai_orchestrate.services import LifeSign
 ROUND_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 60.0
 SLICE_SECONDS = 0.5
+HOUSEKEEPING_SECONDS = 3600.0
 
 
 class Scheduler:
@@ -44,6 +45,7 @@ class Scheduler:
         self._journal = journal
         self._connection: Connection | None = None
         self._failures = 0
+        self._house_due = 0.0
         self._life = LifeSign(f"{socket.gethostname()}:{os.getpid()}", "scheduler")
 
     def work(self) -> None:
@@ -76,6 +78,7 @@ class Scheduler:
             self._journal.say("pipeline_ended", **vars(ended))
         pause = min((self._follow(book, one) for one in book.all()), default=ROUND_SECONDS)
         self._look_what_is_wrong(AlertBook(self._connection))
+        self._keep_house(book)
         return pause
 
     def _look_what_is_wrong(self, alerts: AlertBook) -> None:
@@ -85,6 +88,17 @@ class Scheduler:
                 self._journal.say(f"alert_{one.change}", "warning", **vars(one))
         except (ConfigurationError, ControlPlaneError) as error:
             self._journal.say("alerts_unchecked", "error", error=str(error))
+
+    def _keep_house(self, book: ScheduleBook) -> None:
+        """Drop old logs every hour; a refusal must not stop the schedules."""
+        if time.monotonic() < self._house_due:
+            return
+        self._house_due = time.monotonic() + HOUSEKEEPING_SECONDS
+        try:
+            for one in book.drop_old_records():
+                self._journal.say("old_records_dropped", **vars(one))
+        except (ConfigurationError, ControlPlaneError) as error:
+            self._journal.say("old_records_kept", "error", error=str(error))
 
     def _follow(self, book: ScheduleBook, schedule: Schedule) -> float:
         """Decide one schedule; a broken one must not stop the others."""

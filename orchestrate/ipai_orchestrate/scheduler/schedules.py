@@ -58,6 +58,14 @@ class Started:
     run_id: UUID
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """Records that were older than they must be kept."""
+
+    kind: str
+    dropped: int
+
+
 class ScheduleBook:
     """Calls the functions of the database about schedules, on a connection the caller owns."""
 
@@ -86,6 +94,10 @@ class ScheduleBook:
     def report_problem(self, schedule: Schedule, problem: str) -> bool:
         """Note why it cannot be followed; tell whether that is news."""
         return bool(self._value("report_problem", subject=schedule.subject, problem=problem))
+
+    def drop_old_records(self) -> list[Dropped]:
+        """Drop what is older than it must be kept; what that was."""
+        return [one for one in self._rows(Dropped, "drop_old_records") if one.dropped]
 
     def change(
         self,

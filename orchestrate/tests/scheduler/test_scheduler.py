@@ -5,7 +5,7 @@ import io
 import json
 import signal
 import threading
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -362,12 +362,16 @@ def test_a_database_without_a_control_plane_ends_the_scheduler(desk, empty_datab
 
 def test_a_login_of_an_operator_is_enough_for_a_scheduler(minutely, server, connection):
     minutely.away("1 minute")
+    old = "run_logs_" + (datetime.now(UTC) - timedelta(days=200)).strftime("%Y%m%d")
+    connection.execute("select connectors.create_log_partition(current_date - 200)")
     connection.execute("drop role if exists scheduler_h")
     connection.execute("create role scheduler_h login in role ipai_operator")
     try:
         minutely.dsn = server.dsn_of(connection.info.dbname, "scheduler_h")
         minutely.round()
 
-        assert 1 == len(minutely.due())
+        (kept,) = connection.execute("select to_regclass(%s)", [f"connectors.{old}"]).fetchone()
+
+        assert (1, None) == (len(minutely.due()), kept)
     finally:
         connection.execute("drop role scheduler_h")
