@@ -49,6 +49,7 @@ class Running:
 
     def __init__(self, *services):
         self.stop, self.lines, self.code = Stop(), [], None
+        self.others = {child.pid for child in psutil.Process().children()}
         self.supervisor = Supervisor(
             services, self.stop, lambda *line: self.lines.append(line), QUICK
         )
@@ -67,6 +68,10 @@ class Running:
         self.code = self.supervisor.run()
         thread.join()
         return self
+
+    def left(self):
+        """What runs below this process and did not before, such as the server of other tests."""
+        return [one for one in psutil.Process().children() if one.pid not in self.others]
 
     def said(self, name):
         return [line for service_name, line in self.lines if service_name == name]
@@ -93,7 +98,7 @@ def test_a_service_whose_configuration_is_wrong_ends_all():
 
     assert 78 == running.code
     assert ["ended: its configuration does not fit"] == running.said("wrong")
-    assert [] == psutil.Process().children()
+    assert [] == running.left()
 
 
 def test_all_end_with_the_supervisor_the_stubborn_ones_by_force():
@@ -101,7 +106,7 @@ def test_all_end_with_the_supervisor_the_stubborn_ones_by_force():
     running.until(lambda: len(running.lines) == 2, signals=4)
 
     assert 0 == running.code
-    assert [] == psutil.Process().children()
+    assert [] == running.left()
 
 
 def test_nothing_is_left_of_a_supervisor_that_was_killed(tmp_path):
