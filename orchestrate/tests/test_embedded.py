@@ -350,6 +350,19 @@ def test_a_deep_home_gets_a_short_folder_for_its_socket(home: Path) -> None:
 
 
 @needs_root
+def test_a_folder_that_another_process_is_just_making_is_used(home: Path) -> None:
+    user = server_user()
+    socket = home_of(home / ("d" * 100)).socket
+    socket.mkdir(mode=0o700)  # made, not yet given to the server's user
+    try:
+        home_of(home / ("d" * 100)).create(user)
+
+        assert socket.stat().st_uid == user.uid
+    finally:
+        shutil.rmtree(socket)
+
+
+@needs_root
 def test_a_socket_folder_of_somebody_else_is_refused(home: Path) -> None:
     deep = home / ("d" * 100)
     socket = home_of(deep).socket

@@ -152,12 +152,19 @@ def _make_private(folder: Path, user: ProcessUser) -> None:
         folder.mkdir(mode=0o700)
     except FileExistsError:
         status = folder.lstat()
-        if stat.S_ISDIR(status.st_mode) and status.st_uid == user.uid:
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid not in _owners(folder, user, status):
+            message = (
+                f"Folder {str(folder)!r} belongs to user id {status.st_uid}, not to "
+                f"{user.name!r}. Remove it, or set IPAI_HOME to another folder."
+            )
+            raise ConfigurationError(message) from None
+        if status.st_uid == user.uid:
             return
-        message = (
-            f"Folder {str(folder)!r} belongs to user id {status.st_uid}, not to {user.name!r}. "
-            "Remove it, or set IPAI_HOME to another folder."
-        )
-        raise ConfigurationError(message) from None
     if user.switch:
-        os.chown(folder, user.uid, user.gid)
+        os.chown(folder, user.uid, user.gid, follow_symlinks=False)
+
+
+def _owners(folder: Path, user: ProcessUser, status: os.stat_result) -> set[int]:
+    """Who may own the folder: the server's user, and whoever is just making it for that user."""
+    being_made = user.switch and stat.S_IMODE(status.st_mode) == 0o700 and not any(folder.iterdir())
+    return {user.uid, os.geteuid()} if being_made else {user.uid}
