@@ -49,8 +49,8 @@ def may_pass(error: Exception) -> bool:
     return type(explain(error)) is TryAgainLaterError and not _is_full(error)
 
 
-def explain(error: Exception) -> ConnectorError:
-    """The error for the reader of the log, by what they can do about it."""
+def explain(error: Exception, place: str = "") -> ConnectorError:
+    """The error for the reader of the log, by what they can do about it; `place` is the store's."""
     whole, text = str(error), brief(error)
     if isinstance(error, CommitConflictError):
         message = "Others committed to the same table again and again."
@@ -69,7 +69,8 @@ def explain(error: Exception) -> ConnectorError:
     if isinstance(error, _OF_TABLE):
         message = f"The table is not one that this target writes: {text}."
         return ConfigurationError(message, next_step="Choose another 'lake_url' or 'source'.")
-    return TryAgainLaterError(f"The store failed: {text}.", next_step=_RUN_AGAIN)
+    where = f" at {place!r}" if place else ""
+    return TryAgainLaterError(f"The store{where} failed: {text}.", next_step=_RUN_AGAIN)
 
 
 def brief(error: Exception) -> str:

@@ -141,7 +141,7 @@ class Lake:
             except STORE_ERRORS as error:
                 given_up_at = min(given_up_at, self._last_moment(has_rows=has_rows))
                 if not may_pass(error) or time.monotonic() + wait > given_up_at:
-                    raise explain(error) from error
+                    raise explain(error, self.settings.place) from error
                 self.notify("retry", level="warning", error=type(error).__name__)
             time.sleep(wait * (0.5 + random.random() / 2))  # noqa: S311 - jitter, no secret
             wait = min(wait * 2, _LONGEST_WAIT)

@@ -39,15 +39,17 @@ _encode = msgspec.json.Encoder().encode
 def maintain(arguments: Sequence[str]) -> int:
     """Perform a verb; returns the exit code."""
     options = _parser().parse_args(arguments)
+    place = ""
     try:
         settings = read_settings(read_config(options.config), os.environ)
+        place = settings.place
         storage = open_storage(settings)
         for line in _perform(options.verb, storage, settings, options.table):
             sys.stdout.write(_encode(line).decode() + "\n")
     except ConnectorError as error:
         return report(EventLog(TARGET_NAME), error)
     except STORE_ERRORS as error:
-        return report(EventLog(TARGET_NAME), explain(error))
+        return report(EventLog(TARGET_NAME), explain(error, place))
     return 0
 
 

@@ -123,6 +123,11 @@ class Settings(LandingSettings):
     optimize_after: int
     retention_hours: float
 
+    @property
+    def place(self) -> str:
+        """What a message calls the store: its endpoint, else the lake's URL."""
+        return self.endpoint_url or self.lake_url
+
 
 def read_settings(config: Mapping[str, Any], environment: Mapping[str, str]) -> Settings:
     """Check a configuration and fill in what it leaves out."""

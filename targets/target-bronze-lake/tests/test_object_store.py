@@ -96,7 +96,7 @@ def test_polars_reads_it_with_keys_and_endpoint(
     [
         ({"lake_url": "s3://there-is-no-such-bucket/x"}, 78, "The lake was not found"),
         ({"endpoint_url": "https://no-such-host.invalid"}, 78, "The lake was not found"),
-        ({"endpoint_url": "http://127.0.0.1:1"}, 75, "The store failed"),
+        ({"endpoint_url": "http://127.0.0.1:1"}, 75, "The store at 'http://127.0.0.1:1' failed"),
     ],
 )
 def test_a_store_that_cannot_be_reached_is_told_before_anything_is_read(
