@@ -72,7 +72,11 @@ def test_a_passing_fault_costs_nothing_and_doubles_nothing(
 @pytest.mark.parametrize("place", ["part-", "log"])
 @pytest.mark.parametrize(
     ("how", "exit_code", "words"),
-    [("403", 77, "refuses access"), ("500", 75, "The store at 'http://127.0.0.1:"), ("cut", 75, "The store")],
+    [
+        ("403", 77, "refuses access"),
+        ("500", 75, "The store at 'http://127.0.0.1:"),
+        ("cut", 75, "The store"),
+    ],
 )
 def test_a_lasting_fault_ends_the_run_and_the_next_one_completes_it(
     faulty: Any, run: Run, form: str, fault: Make, place: str, how: str, exit_code: int, words: str
