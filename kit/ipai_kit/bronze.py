@@ -32,11 +32,15 @@ class RejectionReason(StrEnum):
     REJECTED_BY_SERVER = "rejected_by_server"
     RECORD_BEFORE_SCHEMA = "record_before_schema"
     INVALID = "invalid"
+    REJECTED_BY_TAP = "rejected_by_tap"
 
 
 Extract = Callable[[bytes], tuple[bytes, str | None]]
 Row = tuple[bytes, bytes, int, str | None, bytes]
 """What a target buffers: (record_key, record, emitted_at in µs since 2000, cursor, record_hash)."""
+
+DELETED_AT: Final = "_sdc_deleted_at"
+"""Member of a record that is not null once the source deleted it; a SCHEMA lists it or there is none."""
 
 MAX_KEY_BYTES: Final = 2000
 """Longer keys are replaced by their hash: a B-tree entry of Postgres holds 2,704 bytes."""
@@ -89,14 +93,19 @@ class StreamPlan:
     cursor_property: str | None = None
     properties: frozenset[str] = frozenset()
 
+    @property
+    def marks_deletions(self) -> bool:
+        """Whether records may say that they were deleted."""
+        return DELETED_AT in self.properties
+
     def lands_like(self, other: "StreamPlan") -> bool:
         """Whether rows of both plans go to the same place under the same rules."""
-        return (self.source, self.domain, self.key_properties, self.cursor_property) == (
-            other.source,
-            other.domain,
-            other.key_properties,
-            other.cursor_property,
-        )
+        return self._place_and_rules == other._place_and_rules
+
+    @property
+    def _place_and_rules(self) -> tuple[object, ...]:
+        key, cursor = self.key_properties, self.cursor_property
+        return self.source, self.domain, key, cursor, self.marks_deletions
 
 
 def plan_stream(

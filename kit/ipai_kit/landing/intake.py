@@ -22,7 +22,6 @@ from ipai_kit.bronze import (
     emitted_micros,
     holds_nul,
     is_decodable_name,
-    is_superseded,
     new_record_hash,
     parse_emitted,
     plan_stream,
@@ -42,7 +41,9 @@ from ipai_kit.landing.exceptions import (
 from ipai_kit.landing.generation import Generation
 from ipai_kit.landing.place import BronzePlace, bronze_place
 from ipai_kit.landing.record_check import RecordChecks, StreamChecks
+from ipai_kit.landing.rejected_rows import BURYING, rejecting_stream
 from ipai_kit.landing.settings import LandingSettings
+from ipai_kit.landing.tombstones import newest
 from ipai_kit.singer.reader import NUL_ESCAPE, DecodedBlock, InputError, Message, RejectedMessage
 from ipai_kit.singer.record_runs import RecordRun
 
@@ -220,8 +221,8 @@ class Intake:
                         digest.update(record)
                         row = (key, record, emitted, cursor, digest.digest())
                         old = rows.setdefault(key, row)
-                        if old is not row and is_superseded(old, row):
-                            rows[key] = row
+                        if old is not row:
+                            rows[key] = newest(progress.plan, old, row)
                 if rows_left <= 0 or bytes_left <= 0:
                     self._count(counted, taken, size)
                     name, counted, taken, size = None, None, 0, 0
@@ -307,6 +308,12 @@ class Intake:
 
     def _adopt(self, plan: StreamPlan, given: bytes, schema: dict[str, Any]) -> None:
         """Start a stream, or go on with it under a new plan after what came under the old one."""
+        rejecting = self._streams.get(rejecting_stream(schema) or "")
+        if rejecting is not None:  # its rows count as rows of that stream, and have no table
+            self._streams[plan.stream] = StreamProgress(
+                rejecting.plan, given, BURYING, Generation()
+            )
+            return
         owner = self._places.setdefault(bronze_place(plan), plan.stream)
         if owner != plan.stream:
             table = bronze_place(plan).table
@@ -320,7 +327,9 @@ class Intake:
         elif progress.plan != plan or progress.schema != given:
             if not progress.plan.lands_like(plan):
                 self.flush(whole=True)
-            progress.plan, progress.schema = plan, given
+            for one in self._streams.values():
+                one.plan = plan if one.plan.stream == plan.stream else one.plan
+            progress.schema = given
             progress.checks = self._checks.compile(plan, schema)
         self._stream_batch(progress)
 
