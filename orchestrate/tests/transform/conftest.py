@@ -125,9 +125,8 @@ def warehouse(server: Any, migrated_template: str, dbt_output: Path) -> Iterator
 def small_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The repository's dbt project with three Silver models only: dbt parses it at once."""
     folder = tmp_path_factory.mktemp("small") / "transform"
-    shutil.copytree(
-        REPOSITORY / "transform", folder, ignore=shutil.ignore_patterns("target", "logs", "gold")
-    )
+    unwanted = ("target", "logs", "gold", "odoo")
+    shutil.copytree(REPOSITORY / "transform", folder, ignore=shutil.ignore_patterns(*unwanted))
     shutil.copytree(REPOSITORY / "transform/macros/gold", folder / "macros/gold")
     for path in (folder / "models/silver/github").iterdir():
         if path.stem not in {"github_issues", "github_labels", "github_milestones", "_sources"}:

@@ -139,8 +139,13 @@ def test_analysts_read_gold_and_neither_silver_nor_bronze(
     with psycopg.connect(warehouse.dsn) as reader:
         reader.execute("set role ipai_analyst")
 
-        for view in (name for name in find_project().models() if name.startswith("gold_")):
-            reader.execute(f"select * from {GOLD}.{view}").fetchall()
+        views = warehouse.rows(
+            "select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace "
+            "where n.nspname like 'ipai\\_gold\\_%' and c.relkind = 'v'"
+        )
+        assert len(views) == sum(name.startswith("gold_") for name in find_project().models())
+        for (view,) in views:
+            reader.execute(f"select * from {view}").fetchall()
         for table in (f"{SILVER}.github_commits", "ipai_bronze_devops.raw_github_commits"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege), reader.transaction():
                 reader.execute(f"select * from {table}")
