@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipai audit`: who did what with which secret, and whether the log is whole."""
+"""`ipai audit`: the log of secrets, whether it is whole, and the reviews that are signed in it."""
 
 from collections import deque
 from itertools import islice
@@ -8,6 +8,13 @@ import click
 
 from ipai_orchestrate.cli.output import answer, console, json_option, print_json, print_table
 from ipai_orchestrate.cli.plane import opened_plane
+from ipai_orchestrate.cli.review import (
+    access_command,
+    retention_command,
+    reviews_command,
+    tokens_command,
+)
+from ipai_orchestrate.reviews import ReviewBook
 from ipai_orchestrate.secrets import AuditReport, Mark, verify
 from ipai_orchestrate.secrets.audit import read_log
 
@@ -16,13 +23,19 @@ BROKEN = 1
 
 @click.group("audit")
 def audit_command() -> None:
-    """Look at the log of secrets and verify it.
+    """Look at the log of secrets and verify it; review access, credentials and retention.
 
     \b
     Examples:
       ipai audit list --secret github-acme/token
       ipai audit verify
+      ipai audit access --month 2026-11
+      ipai audit access --month 2026-11 --sign-off --note "loader-2 removed"
     """
+
+
+for _command in (access_command, tokens_command, retention_command, reviews_command):
+    audit_command.add_command(_command)
 
 
 @audit_command.command("list")
@@ -61,6 +74,8 @@ def list_(name: str | None, limit: int, as_json: bool) -> None:
 def verify_(text: str | None, as_json: bool) -> int:
     """Compute the chain of the log again: shows a changed, removed or reordered row.
 
+    Reports that were signed are compared with what the log says of them.
+
     Whoever owns the database could write the whole log anew. Keep the mark that this prints
     elsewhere and pass it next time: then that shows too. Ends with 1 when something is wrong.
 
@@ -72,18 +87,21 @@ def verify_(text: str | None, as_json: bool) -> int:
     expected = Mark.parse(text) if text else None
     with opened_plane() as (_, plane):
         report = verify(plane.connection, expected)
+        problems = ReviewBook(plane.connection).problems() if report.intact else []
     if as_json:
         print_json(
             {
-                "intact": report.intact,
+                "intact": report.intact and not problems,
                 "rows": report.rows,
-                "problem": report.problem,
+                "problem": report.problem or next(iter(problems), None),
                 "mark": str(report.mark),
             }
         )
     else:
         _show(report)
-    return 0 if report.intact else BROKEN
+        for problem in problems:
+            console().print(f"[red]Broken[/]: {problem}")
+    return 0 if report.intact and not problems else BROKEN
 
 
 def _show(report: AuditReport) -> None:
