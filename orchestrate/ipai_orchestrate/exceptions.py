@@ -4,7 +4,8 @@
 OrchestrateError                  70  our bug, unless a subclass says otherwise
 ├── ConfigurationError            78  change a setting and try again
 │   ├── DeclarationError          78  reviewed files have mistakes; carries their places
-│   └── SecretError               78  a secret is not there, not due, or does not open
+│   ├── SecretError               78  a secret is not there, not due, or does not open
+│   └── ServerTooOldError         78  the PostgreSQL server lacks what the control plane needs
 ├── DatabaseUnavailableError      75  the database cannot be reached or started now
 ├── MigrationError                78  the schema and this version of the program do not fit
 └── ControlPlaneError              1  the control plane refused; carries SQLSTATE, detail and hint
@@ -46,6 +47,10 @@ class DeclarationError(ConfigurationError):
 
 class SecretError(ConfigurationError):
     """A secret is missing, is not for who asks, or does not open with the keys at hand."""
+
+
+class ServerTooOldError(ConfigurationError):
+    """The PostgreSQL server is older than the control plane runs on."""
 
 
 class DatabaseUnavailableError(OrchestrateError):

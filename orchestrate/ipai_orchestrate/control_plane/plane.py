@@ -34,6 +34,7 @@ from ipai_orchestrate.control_plane.records import (
     StateVersion,
     StoredState,
 )
+from ipai_orchestrate.server_version import require_supported
 
 _QUERIES = load_queries()
 _Record = TypeVar("_Record")
@@ -58,6 +59,7 @@ class ControlPlane:
             connection = psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
         except psycopg.Error as error:
             raise translate(error) from error
+        require_supported(connection)
         with connection:
             yield cls(connection)
 

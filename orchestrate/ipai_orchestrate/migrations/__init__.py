@@ -25,6 +25,7 @@ from ipai_orchestrate.migrations.history import (
     read_history,
     record,
 )
+from ipai_orchestrate.server_version import require_supported
 
 __all__ = ["MigrationReport", "MigrationStatus", "migrate", "migration_status", "revert"]
 
@@ -107,6 +108,7 @@ def _connect(dsn: str) -> Iterator[Connection]:
     except psycopg.OperationalError as error:
         message = f"Cannot connect to the database: {error}. Check IPAI_DATABASE_URL."
         raise DatabaseUnavailableError(message) from error
+    require_supported(connection)
     with connection:
         yield connection
 

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 
 from ipai_orchestrate.embedded import open_database, revive
+from ipai_orchestrate.server_version import require_supported
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -41,7 +42,7 @@ class Database:
             return self._connect()
 
     def _connect(self) -> Connection:
-        return psycopg.connect(
+        connection = psycopg.connect(
             self.dsn,
             autocommit=True,
             prepare_threshold=None,
@@ -49,6 +50,8 @@ class Database:
             application_name="ipai-runner",
             **NOTICES_SILENCE,
         )
+        require_supported(connection)
+        return connection
 
 
 @contextmanager
