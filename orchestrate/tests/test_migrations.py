@@ -310,10 +310,21 @@ def test_a_layer_that_holds_tables_is_not_dropped(database: str) -> None:
     assert rows(database, "select count(*) from ipai_bronze_devops.raw_github_issues") == [(0,)]
 
 
-@pytest.fixture(scope="module", params=list(installations()), ids=lambda found: str(found.bin))
-def fresh_server(request: pytest.FixtureRequest) -> Iterator[str]:
+def servers() -> list[Binaries]:
+    """Every PostgreSQL of this machine, and the one that IPAI_PG_BIN names."""
+    return list({found.bin: found for found in (find_binaries(), *installations())}.values())
+
+
+@pytest.fixture(scope="module", params=servers(), ids=lambda found: str(found.bin))
+def binaries(request: pytest.FixtureRequest) -> Binaries:
+    """Each PostgreSQL on this machine."""
+    found: Binaries = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def fresh_server(binaries: Binaries) -> Iterator[str]:
     """A server that has never seen our roles, of each PostgreSQL on this machine."""
-    binaries: Binaries = request.param
     home = Path(tempfile.mkdtemp(prefix="ipai-test-"))
     home.chmod(0o711)
     with pytest.MonkeyPatch.context() as patch:
@@ -356,12 +367,19 @@ def plain(fresh_server: str) -> str:
     return dsn
 
 
-def test_an_ordinary_role_that_may_create_roles_applies_everything_twice(plain: str) -> None:
+def test_an_ordinary_role_that_may_create_roles_applies_everything_twice(
+    plain: str, binaries: Binaries
+) -> None:
+    tool = binaries.tool("pg_dump")
+    complete = schema_dump(plain, tool) if tool.exists() else ""
     assert migrate(plain).applied == ()
     assert one_run(plain) == "succeeded"
 
     reverted = revert(plain, "0")
+    bare = "select count(*) from pg_namespace where nspname ~ '^(connectors|ipai_|vault)'"
+    assert rows(plain, bare) == [(0,)]
     assert migrate(plain).applied == tuple(sorted(reverted))
+    assert (schema_dump(plain, tool) if tool.exists() else "") == complete
     assert one_run(plain) == "succeeded"
 
 
