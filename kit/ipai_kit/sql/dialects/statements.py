@@ -80,12 +80,9 @@ class Statements:
         columns = [
             self._selected(selection, name).label(f"c{place}") for place, name in enumerate(names)
         ]
-        statement = (
-            select(*columns)
-            if columns
-            else select(literal_column("1")).select_from(self.source(selection.table))
-        )
-        return statement.where(*self._conditions(selection))
+        statement = select(*columns) if columns else select(literal_column("1"))
+        source = self.source(selection.table)
+        return statement.select_from(source).where(*self._conditions(selection))
 
     def _conditions(self, selection: Selection) -> list[ColumnElement[bool]]:
         found: list[ColumnElement[bool]] = []
