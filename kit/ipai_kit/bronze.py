@@ -40,7 +40,7 @@ Row = tuple[bytes, bytes, int, str | None, bytes]
 """What a target buffers: (record_key, record, emitted_at in µs since 2000, cursor, record_hash)."""
 
 DELETED_AT: Final = "_sdc_deleted_at"
-"""Member of a record that is not null once the source deleted it; a SCHEMA lists it or there is none."""
+"""Member of a record, listed in its SCHEMA: not null once the source deleted the record."""
 
 MAX_KEY_BYTES: Final = 2000
 """Longer keys are replaced by their hash: a B-tree entry of Postgres holds 2,704 bytes."""

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ipai_kit.bronze import RejectionReason, Row, StreamPlan, is_superseded
+from ipai_kit.bronze import RejectionReason, Row, StreamPlan
+from ipai_kit.landing.tombstones import newest
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class StreamBatch:
             return
         for row in rows:
             old = self.rows.setdefault(row[0], row)
-            if old is not row and is_superseded(old, row):
-                self.rows[row[0]] = row
+            if old is not row:
+                self.rows[row[0]] = newest(self.plan, old, row)
 
     def absorb(self, later: "StreamBatch") -> None:
         """Take in what came after it, before anything else did."""

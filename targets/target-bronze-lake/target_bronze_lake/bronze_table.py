@@ -2,13 +2,14 @@
 """The table of a stream: a flush becomes files by day, tombstones included, and one commit."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from ipai_kit.bronze import RejectionReason, StreamPlan
+from ipai_kit.bronze import RejectionReason, Row, StreamPlan
 from ipai_kit.landing.batch import FlushBatch, StreamBatch
+from ipai_kit.landing.tombstones import is_tombstone
 from target_bronze_lake.data_file import DataFile, day_name
 from target_bronze_lake.lake_table import Attempt, LakeTable
 from target_bronze_lake.replay import ReplayWindow
@@ -78,10 +79,29 @@ class BronzeTable:
 
     def _new_rows(self, flush: TableFlush) -> LakeRows:
         """The delivered rows without what a Parquet string cannot hold and what is there."""
-        delivered = flush.stream.to_write()
+        delivered = self._with_cursors(flush.stream.to_write())
         generations = row_generations(flush.stream, [row[0] for row in delivered])
         rows = LakeRows(delivered, range(len(delivered)), generations)
         return self.window.unknown(rows) if self.window and delivered else rows
+
+    def _with_cursors(self, rows: list[Row]) -> list[Row]:
+        """Give a tombstone without a cursor that of the row it ends: null would be older."""
+        if not self.plan.marks_deletions or self.plan.cursor_property is None:
+            return rows
+        bare = {row[0] for row in rows if row[3] is None and is_tombstone(row[1])}
+        if not bare:
+            return rows
+        # pyarrow.compute, which most runs do without, takes as long to load as 10,000 rows
+        from target_bronze_lake.generations import newest_cursors
+
+        cursors = newest_cursors(self.table, self.settings.instance_id, bare)
+        completed = []
+        for key, record, emitted, cursor, digest in rows:
+            if key in bare and cursor is not None:
+                cursors[key] = max(cursor, cursors.get(key, ""))
+            known = cursors.get(key) if cursor is None and key in bare else cursor
+            completed.append((key, record, emitted, known, digest))
+        return completed
 
     def _write(self, flush: TableFlush, rows: LakeRows) -> list[DataFile]:
         origin = Origin(
@@ -93,9 +113,10 @@ class BronzeTable:
         )
         files: list[DataFile] = []
         try:
-            for day, part in rows.by_day():
-                batches = (record_batch(chunk, origin) for chunk in part.chunks())
-                files.append(self.table.write(day_name(day), batches))
+            for piece in self._alive_and_dead(rows, flush.loaded_at):
+                for day, part in piece.by_day():
+                    batches = (record_batch(chunk, origin) for chunk in part.chunks())
+                    files.append(self.table.write(day_name(day), batches))
         except pa.ArrowInvalid:
             self.table.discard(files)
             flush.rows = self._storable(flush, rows)
@@ -104,6 +125,17 @@ class BronzeTable:
             self.table.discard(files)
             raise
         return files
+
+    def _alive_and_dead(self, rows: LakeRows, moment: int) -> list[LakeRows]:
+        """Rows by whether they say that they were deleted."""
+        if not self.plan.marks_deletions or rows.deleted_at is not None:
+            return [rows]
+        marks = [is_tombstone(row[1]) for row in rows.rows]
+        if not any(marks):
+            return [rows]
+        alive = [index for index, is_dead in enumerate(marks) if not is_dead]
+        dead = [index for index, is_dead in enumerate(marks) if is_dead]
+        return [rows.take(alive), replace(rows.take(dead), deleted_at=moment)]
 
     def _storable(self, flush: TableFlush, rows: LakeRows) -> LakeRows:
         """Move what a Parquet string cannot hold to the dead letters."""

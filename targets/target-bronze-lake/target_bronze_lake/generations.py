@@ -47,7 +47,7 @@ def retired_keys(
 
     `arriving` are rows of the same commit, `delivered` keys that may have no row at all.
     """
-    files = [file for file in table.log.files() if _may_hold(file, instance_id)]
+    files = _files_of(table, instance_id)
     total = sum(file.rows for file in files) + sum(batch.num_rows for batch in arriving)
     groups = _groups(total)
     for group in range(groups):
@@ -57,6 +57,24 @@ def retired_keys(
         ]
         if parts:
             yield from _retired(pa.Table.from_batches(parts), version, delivered)
+
+
+def newest_cursors(table: LakeTable, instance_id: str, keys: set[bytes]) -> dict[bytes, str]:
+    """The greatest cursor that an instance has for each of some keys."""
+    wanted = strings(list(keys))
+    found: dict[bytes, str] = {}
+    for batch in _all_batches(table, _files_of(table, instance_id), []):
+        mine = pc.equal(batch.column("instance_id"), strings([instance_id.encode()])[0])
+        rows = batch.filter(pc.and_(mine, pc.is_in(batch.column("record_key"), value_set=wanted)))
+        names = ("record_key", "cursor")
+        for name, cursor in zip(*(plain_values(rows.column(one)) for one in names), strict=True):
+            if cursor is not None:
+                found[name.encode()] = max(cursor, found.get(name.encode(), ""))
+    return found
+
+
+def _files_of(table: LakeTable, instance_id: str) -> list[Any]:
+    return [file for file in table.log.files() if _may_hold(file, instance_id)]
 
 
 def _groups(total: int) -> int:

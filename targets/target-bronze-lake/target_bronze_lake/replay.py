@@ -23,7 +23,7 @@ WINDOW_ROWS: Final = 150_000
 
 _COLUMNS: Final = [
     *("instance_id", "record_key", "cursor", "emitted_at"),
-    *("loaded_at", "deleted_at", "generation", "position"),
+    *("loaded_at", "generation", "position"),
 ]
 _TAKEN: Final = (*_COLUMNS[:-2], "at")
 _SLICE_ROWS: Final = 4096
@@ -129,7 +129,7 @@ class ReplayWindow:
             self._take(batch, latest_outside)
 
     def _take(self, batch: pa.RecordBatch, latest_outside: tuple[int, int]) -> None:
-        owners, keys, cursors, emitted, loaded, deleted, places = (
+        owners, keys, cursors, emitted, loaded, places = (
             plain_values(batch.column(name)) for name in _TAKEN
         )
         for index, owner in enumerate(owners):
@@ -137,8 +137,7 @@ class ReplayWindow:
                 continue
             is_last = (emitted[index], loaded[index]) > latest_outside
             place = hash((keys[index].encode(), cursors[index]))
-            may_repeat = is_last and deleted[index] is None
-            self._newest[place] = places[index] if may_repeat else _CHANGED
+            self._newest[place] = places[index] if is_last else _CHANGED
 
     def forget(self) -> None:
         """Give the memory back: whatever comes now is taken as new."""

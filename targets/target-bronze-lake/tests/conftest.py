@@ -125,7 +125,7 @@ class LakeFolder:
                 versions.setdefault((row["instance_id"], row["record_key"]), []).append(row)
         newest = {key: max(rows, key=_rank) for (_, key), rows in sorted(versions.items())}
         deleted = {
-            key: [row["deleted_at"] for row in rows if row["deleted_at"] is not None]
+            key: [row["deleted_at"] for row in rows if row["deleted_at"] and not row["record"]]
             for (_, key), rows in versions.items()
         }
         return {

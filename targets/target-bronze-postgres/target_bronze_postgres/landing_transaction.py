@@ -9,12 +9,13 @@ The first load of an empty table does not even ask.
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from operator import itemgetter, le
+from itertools import compress, islice
+from operator import itemgetter, le, not_
 from typing import Any, Final
 
 from ipai_kit.bronze import Row
 from ipai_kit.landing.batch import FlushBatch, StreamBatch, StreamReport
+from ipai_kit.landing.tombstones import is_tombstone
 from target_bronze_postgres.binary import (
     bigint_array,
     copy_chunks,
@@ -85,7 +86,9 @@ class Landing:
         new = [row for row, state in zip(rows, states, strict=True) if state == "n"]
         changed = [row for row, state in zip(rows, states, strict=True) if state == "c"]
         inserted = self._insert(table, stream, new) if new else 0
-        updated = sum(self._update(table, stream, part) for part in portions(changed))
+        alive, dead = divide(stream, changed)
+        updated = sum(self._update("update_rows", table, stream, part) for part in portions(alive))
+        updated += sum(self._update("mark_deleted", table, stream, part) for part in portions(dead))
         return inserted, updated
 
     def _probe(self, table: BronzeTable, rows: Sequence[Row]) -> str:
@@ -99,14 +102,24 @@ class Landing:
         return str(row[0]) if row else ""
 
     def _insert(self, table: BronzeTable, stream: StreamBatch, rows: Sequence[Row]) -> int:
+        alive, dead = divide(stream, rows)
         if self.may_copy:
-            return self._copy(table, stream, rows)
-        query = statement("insert_rows", table=table.name.identifier)
-        for part in portions(rows):
-            self.connection.execute(query, self._columns(stream, part))
+            self._copy(table, stream, alive)
+        else:
+            self._insert_slowly("insert_rows", table, stream, alive)
+        self._insert_slowly("insert_tombstones", table, stream, dead)
         return len(rows)
 
-    def _copy(self, table: BronzeTable, stream: StreamBatch, rows: Sequence[Row]) -> int:
+    def _insert_slowly(
+        self, name: str, table: BronzeTable, stream: StreamBatch, rows: Sequence[Row]
+    ) -> None:
+        query = statement(name, table=table.name.identifier)
+        for part in portions(rows):
+            self.connection.execute(query, self._columns(stream, part))
+
+    def _copy(self, table: BronzeTable, stream: StreamBatch, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
         chunks = copy_chunks(
             rows,
             instance_id=self.settings.instance_id,
@@ -120,12 +133,13 @@ class Landing:
         ):
             for chunk in chunks:
                 copy.write(chunk)
-        return len(rows)
 
-    def _update(self, table: BronzeTable, stream: StreamBatch, rows: Sequence[Row]) -> int:
+    def _update(
+        self, name: str, table: BronzeTable, stream: StreamBatch, rows: Sequence[Row]
+    ) -> int:
         has_cursor = stream.plan.cursor_property is not None
         values = {**self._columns(stream, rows), "has_cursor": has_cursor}
-        query = statement("update_rows", table=table.name.identifier)
+        query = statement(name, table=table.name.identifier)
         return self.connection.execute(query, values).rowcount
 
     def _columns(self, stream: StreamBatch, rows: Sequence[Row]) -> dict[str, Any]:
@@ -141,6 +155,14 @@ class Landing:
             "source": stream.plan.source,
             "stream": stream.plan.stream,
         }
+
+
+def divide(stream: StreamBatch, rows: Sequence[Row]) -> tuple[Sequence[Row], Sequence[Row]]:
+    """Rows that are there, and rows that say that they are gone."""
+    if not stream.plan.marks_deletions:
+        return rows, ()
+    dead = [is_tombstone(row[1]) for row in rows]
+    return list(compress(rows, map(not_, dead))), list(compress(rows, dead))
 
 
 def in_order(stream: StreamBatch) -> list[Row]:

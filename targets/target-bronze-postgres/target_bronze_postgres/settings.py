@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
 from ipai_kit.exceptions import ConfigurationError
 from ipai_kit.landing.settings import LANDING_SETTINGS, UPSERT, LandingSettings, checked_values
+from ipai_kit.spec import needs_proof, unverified_host
 
 TARGET_NAME: Final = "target-bronze-postgres"
 _LOAD_METHODS: Final = {"upsert": UPSERT, "append": "append", "append-only": "append"}
@@ -76,6 +80,7 @@ def read_settings(config: Mapping[str, Any], environment: Mapping[str, str]) -> 
     values = checked_values(CONFIG_SCHEMA, config, environment)
     load_method = _LOAD_METHODS[values.pop("load_method")]
     database_url = values.pop("database_url") or find_database_url(environment)
+    _require_proof(database_url, environment)
     lease = _lease(values, environment)
     return Settings(
         database_url=database_url,
@@ -85,6 +90,20 @@ def read_settings(config: Mapping[str, Any], environment: Mapping[str, str]) -> 
         refuses_nul=True,
         **values,
     )
+
+
+def _require_proof(database_url: str, environment: Mapping[str, str]) -> None:
+    """In production, a server on another host must prove who it is."""
+    if not needs_proof(environment.get("IPAI_ENV")):
+        return
+    try:
+        parameters = conninfo_to_dict(database_url)
+    except psycopg.ProgrammingError:
+        return  # told when it is connected to
+    if host := unverified_host(parameters, environment):
+        message = f"The database on {host!r} is not asked to prove who it is."
+        step = "Add sslmode=verify-full and sslrootcert=<file of its CA> to 'database_url'."
+        raise ConfigurationError(message, next_step=step)
 
 
 def _lease(values: dict[str, Any], environment: Mapping[str, str]) -> Lease | None:

@@ -92,6 +92,14 @@ select %(instance_id)s, %(source)s, %(stream)s, %(run_id)s,
 from unnest(%(keys)s, %(records)s, %(emitted)s, %(cursors)s, %(hashes)s)
   as n (record_key, record, emitted_at, cursor, record_hash)
 
+-- name: insert_tombstones
+insert into {table} (instance_id, source, stream, run_id, record_key, record, emitted_at, cursor,
+                     record_hash, deleted_at)
+select %(instance_id)s, %(source)s, %(stream)s, %(run_id)s,
+       n.record_key, n.record::jsonb, n.emitted_at, n.cursor, n.record_hash, now()
+from unnest(%(keys)s, %(records)s, %(emitted)s, %(cursors)s, %(hashes)s)
+  as n (record_key, record, emitted_at, cursor, record_hash)
+
 -- name: probe
 -- One letter per key, in order: n = new, s = same, c = changed or deleted.
 select string_agg(case when t.record_key is null then 'n'
@@ -101,8 +109,8 @@ from unnest(%(keys)s, %(hashes)s) with ordinality as k (record_key, record_hash,
 left join {table} t on t.instance_id = %(instance_id)s and t.record_key = k.record_key
 
 -- name: update_rows
--- An older (cursor, emitted_at) never overwrites a newer one; a deleted row comes back only by a
--- record that was read after its deletion.
+-- An older (cursor, emitted_at) never overwrites a newer one; a row that a generation retired comes
+-- back only by a record that was read after that. A tombstone has its own (cursor, emitted_at).
 update {table} t
 set record = c.record::jsonb, emitted_at = c.emitted_at, cursor = c.cursor,
     record_hash = c.record_hash, source = %(source)s, stream = %(stream)s, run_id = %(run_id)s,
@@ -111,8 +119,23 @@ from unnest(%(keys)s, %(records)s, %(emitted)s, %(cursors)s, %(hashes)s)
   as c (record_key, record, emitted_at, cursor, record_hash)
 where t.instance_id = %(instance_id)s and t.record_key = c.record_key
   and (t.record_hash <> c.record_hash or t.deleted_at is not null)
-  and (t.deleted_at is null or c.emitted_at > t.deleted_at)
+  and (t.deleted_at is null or c.emitted_at > t.deleted_at
+       or coalesce(t.record ->> '_sdc_deleted_at', '') <> '')
   and (case when %(has_cursor)s then coalesce(c.cursor, '') else '' end, c.emitted_at)
+   >= (case when %(has_cursor)s then coalesce(t.cursor, '') else '' end, t.emitted_at)
+
+-- name: mark_deleted
+-- The last members stay and the tombstone's are added; one without a cursor is judged by its time.
+update {table} t
+set record = t.record || c.record::jsonb, emitted_at = c.emitted_at,
+    cursor = coalesce(c.cursor, t.cursor), record_hash = c.record_hash, source = %(source)s,
+    stream = %(stream)s, run_id = %(run_id)s, loaded_at = now(),
+    deleted_at = coalesce(t.deleted_at, now())
+from unnest(%(keys)s, %(records)s, %(emitted)s, %(cursors)s, %(hashes)s)
+  as c (record_key, record, emitted_at, cursor, record_hash)
+where t.instance_id = %(instance_id)s and t.record_key = c.record_key
+  and (t.record_hash <> c.record_hash or t.deleted_at is null)
+  and (case when %(has_cursor)s then coalesce(c.cursor, t.cursor, '') else '' end, c.emitted_at)
    >= (case when %(has_cursor)s then coalesce(t.cursor, '') else '' end, t.emitted_at)
 
 -- name: storable_records
