@@ -26,6 +26,8 @@
     ['general_account_id', ['general_account_id'], 'bigint'],
     ['move_line_id', ['move_line_id'], 'bigint'],
     ['product_id', ['product_id'], 'bigint'],
+    ['project_id', ['project_id'], 'bigint'],
+    ['task_id', ['task_id'], 'bigint'],
     ['create_date', ['create_date'], 'timestamptz'],
     ['write_date', ['write_date'], 'timestamptz'],
 ]) }}

@@ -14,6 +14,7 @@
     ['id', ['id'], 'bigint'],
     ['name', ['name'], 'text'],
     ['factor', ['factor'], 'numeric'],
+    ['uom_type', ['uom_type'], 'text'],
     ['create_date', ['create_date'], 'timestamptz'],
     ['write_date', ['write_date'], 'timestamptz'],
 ]) }}
