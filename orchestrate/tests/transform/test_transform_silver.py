@@ -77,6 +77,9 @@ def test_news_are_applied_row_by_row(stocked: Any) -> None:
     land_issue(stocked, 1, "newer", **change)
     land_issue(stocked, 2, "moved", "2026-03-05", **change)
     land_issue(stocked, 3, deleted="2026-02-02", cursor="2026-01-05")
+    # Deleted before Bronze ever saw it: nothing that could be a row.
+    bare = {"_repository_id": 1, "id": 7, "_sdc_lsn": 9, "_sdc_deleted_at": "2026-02-02T00:00:00Z"}
+    stocked.land("issues", bare, [1, 7], deleted="2026-02-02", cursor="2026-02-02")
     # Committed late: stored by a transaction that began before the newest row Silver knows.
     late = stocked.value(f"select (max(_loaded_at) - interval '50 minutes')::text from {ISSUES}")
     land_issue(stocked, 6, "late", emitted="2025-12-01", cursor="2025-12-01", loaded=late)

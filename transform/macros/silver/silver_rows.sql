@@ -28,7 +28,7 @@ where false
 select distinct on ({{ quoted_list(keys) }})
     {{ quoted_list(all_names) }}
 from (
-{{ json_columns(bronze, columns, keep, silver_watermark(all_names)) }}
+{{ json_columns(bronze, columns, keep, silver_watermark(all_names) ~ silver_known_record(keys)) }}
 ) as parsed
 order by
     {{ quoted_list(keys) }},
@@ -84,6 +84,14 @@ order by
     {{ return(
         "b.loaded_at >= (select coalesce(max(_loaded_at), '-infinity') - interval '" ~ var('silver_lookback')
         ~ "' from " ~ this ~ ")"
+    ) }}
+{%- endmacro %}
+
+{#- Leaves out a deletion of a record that Bronze never saw: it has its key, and nothing that could be a row. -#}
+{% macro silver_known_record(keys) -%}
+    {{ return(
+        " and (b.deleted_at is null or b.record ->> '_sdc_deleted_at' is null or " ~ (keys | length - 1)
+        ~ " < (select count(*) from jsonb_object_keys(b.record) as member (name) where left(name, 5) <> '_sdc_'))"
     ) }}
 {%- endmacro %}
 
