@@ -26,6 +26,7 @@ def pipe(postgres: Postgres) -> list[Contender]:
     where = {"database_url": postgres.server.url, "run_id": "bench"}
     target = [postgreses.our_target(postgres), "--config", postgres.settings("piped", where)]
     table = postgres.table("ipai_bronze_core.raw_singer_")
+    tapped = postgres.table("ipai_bronze_core.raw_bench_")
     empty = postgres.without("ipai_bronze_core")
 
     def piped(load: Load) -> Pipeline:
@@ -33,7 +34,7 @@ def pipe(postgres: Postgres) -> list[Contender]:
 
     return [
         Contender(TAP, "ours", "emission", Nowhere(), lambda load: [_tap(load)]),
-        Contender(PIPED, "ours", "first load", table, piped, prepare=empty),
+        Contender(PIPED, "ours", "first load", tapped, piped, prepare=empty),
         Contender(
             postgreses.OURS, "ours", "first load", table, lambda _: [target], _messages, empty
         ),
@@ -44,7 +45,7 @@ def into_postgres(postgres: Postgres) -> Iterator[Contender]:
     """The tap hands over lines, then files."""
     where = {"database_url": postgres.server.url, "run_id": "bench"}
     target = [postgreses.our_target(postgres), "--config", postgres.settings("handover", where)]
-    table = postgres.table("ipai_bronze_core.raw_singer_")
+    table = postgres.table("ipai_bronze_core.raw_bench_")
     empty = postgres.without("ipai_bronze_core")
     for form in WAYS:
         name = path_name(postgreses.OURS, form)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from singer_sdk import Stream
 from singer_sdk.helpers.conform import TypeConformanceLevel
+from singer_sdk.singerlib import SchemaMessage
 
 from ipai_kit.rest.cursors import Cursor
 from ipai_kit.rest.reading import needs_dicts
@@ -53,6 +54,11 @@ class LocalStream(Stream):
         """
         del folder, context
         return None
+
+    def _generate_schema_messages(self) -> Generator[SchemaMessage, None, None]:
+        for message in super()._generate_schema_messages():
+            message.schema = {**message.schema, "x-ipai": self.tap.annotation}
+            yield message
 
     def get_batch_config(self, config: Mapping[str, Any]) -> None:
         """Keep singer-sdk from making files: the writer does, for every kind of stream."""

@@ -153,8 +153,9 @@ class ConnectorTap(Tap):
     @cached_property
     def transport(self) -> Transport:
         """The door to the source's hosts."""
+        urls = [*self.spec.api.base_urls, self.api_url]
         return Transport(
-            [*self.spec.api.base_urls, self.api_url],
+            [url for url in urls if not url.startswith("{")],  # a setting: what is no web API
             connections=self.quota.limits.concurrency,
             user_agent=f"{self.name}/{self.plugin_version}",
         )

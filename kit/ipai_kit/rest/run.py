@@ -217,6 +217,16 @@ class Run:
             self.progress.failed(piece.stream.name, error)
         self._failure = self._failure or error
 
+    def pass_by(self, stream: str, error: ConnectorError) -> None:
+        """Go on without a stream that is not one of REST; the run still ends with its error."""
+        if isinstance(error, StreamUnavailableError):
+            self.progress.skipped(stream, error.message, url=error.url, next_step=error.next_step)
+            return
+        if not self._isolate or (isinstance(error, TryAgainLaterError) and error.for_all):
+            raise error
+        self.progress.failed(stream, error)
+        self._failure = self._failure or error
+
     def finish(self) -> None:
         """Raise what a slice failed with."""
         if self._failure:

@@ -120,6 +120,25 @@ class FastWriter(GenericSingerWriter[bytes, Message]):
             return
         self.write_lines(head + (tail + head).join(records) + tail)
 
+    def write_record_lines(
+        self,
+        stream: str,
+        lines: bytes,
+        count: int,
+        extracted_at: str,
+        *,
+        version: int | None = None,
+    ) -> None:
+        """Write records that are JSON objects in bytes, each followed by the only newline."""
+        if not lines:
+            return
+        if self.batches is not None:
+            if self.batches.add_lines(stream, lines, count, version):
+                self._hand_over(stream)
+            return
+        head, tail = record_line_parts(stream, extracted_at, version)
+        self.write_lines(head + lines[:-1].replace(b"\n", tail + head) + tail)
+
     def write_dict_records(
         self,
         stream: str,
