@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from ipai_kit.spec.cron import CronError, CronSchedule
+    from ipai_kit.spec.database_address import needs_proof, unverified_host
     from ipai_kit.spec.discovery import InstalledConnector, discover_connectors
     from ipai_kit.spec.model import (
         Api,
@@ -86,17 +87,23 @@ __all__ = [
     "load_spec",
     "module_name",
     "name_clashes",
+    "needs_proof",
     "parse_duration",
     "parse_spec",
     "secret_values",
     "silver_schema",
     "silver_table",
+    "unverified_host",
 ]
 
 _HOMES: Final = {
     "cron": (
         "CronError",
         "CronSchedule",
+    ),
+    "database_address": (
+        "needs_proof",
+        "unverified_host",
     ),
     "discovery": (
         "InstalledConnector",

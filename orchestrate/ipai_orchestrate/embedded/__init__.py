@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psycopg
 
+from ipai_orchestrate.database_tls import require_proof
 from ipai_orchestrate.embedded.home import Home, home_of
 from ipai_orchestrate.embedded.locks import FileLock, exclusive
 from ipai_orchestrate.embedded.postmaster import read_postmaster
@@ -63,6 +64,7 @@ def open_database(home: HomePath = None, *, migrated: bool = True) -> Iterator[s
     """
     configured = os.environ.get("IPAI_DATABASE_URL")
     if configured and home is None:
+        require_proof(configured)
         yield configured
         return
     place = home_of(home)

@@ -19,6 +19,7 @@ from meltano.core.state_store.base import (
 
 from ipai_orchestrate.control_plane import ControlPlane
 from ipai_orchestrate.control_plane.errors import translate
+from ipai_orchestrate.database_tls import require_proof
 from ipai_orchestrate.embedded import open_database
 
 _SINGER = "singer_state"
@@ -54,6 +55,7 @@ class IpaiStateStoreManager(StateStoreManager):
         """The control plane, connected when it is first asked."""
         if self._plane is None:
             dsn = self._dsn or _database_of_this_process()
+            require_proof(dsn)
             self._plane = self._opened.enter_context(ControlPlane.connect(dsn))
         return self._plane
 

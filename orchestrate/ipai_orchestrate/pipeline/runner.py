@@ -21,6 +21,7 @@ from ipai_orchestrate.catalog import (
     installed_connector,
 )
 from ipai_orchestrate.control_plane import ClaimedRun
+from ipai_orchestrate.database_tls import require_proof
 from ipai_orchestrate.exceptions import OrchestrateError
 from ipai_orchestrate.pipeline.connectors import (
     Connector,
@@ -143,6 +144,7 @@ class _Job:
         """Do everything; turn what goes wrong into a failure."""
         self.redactor.add(*secret_values(None, {"database_url": self.database.dsn}))
         try:
+            require_proof(self.database.dsn, self.run.env)
             if self.run.source_type == TRANSFORM:
                 self.observer.started(str(self.run.id), self.run.instance_id, self.run.mode)
                 return self._build(select=self.run.config.get("select"))

@@ -23,6 +23,18 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert (settings.dead_letter_limit, settings.hard_delete) == (100, False)
 
 
+@pytest.mark.parametrize("options", ["", "?sslmode=require", "?sslmode=verify-ca"])
+def test_production_asks_a_server_on_another_host_for_proof(options: str) -> None:
+    url = {"database_url": f"postgresql://x:s3cret@y/z{options}"}
+
+    with pytest.raises(ConfigurationError, match="'y' is not asked to prove who it is") as caught:
+        read_settings(url, {"IPAI_ENV": "production"})
+    assert "s3cret" not in str(caught.value)
+    assert read_settings(url, {}).database_url == url["database_url"]
+    for good in ("postgresql://x@y/z?sslmode=verify-full", "postgresql:///z", "postgresql://[x"):
+        assert read_settings({"database_url": good}, {"IPAI_ENV": "production"})
+
+
 def test_the_environment_names_instance_and_run_unless_the_configuration_does() -> None:
     environment = {"IPAI_INSTANCE_ID": "i", "IPAI_RUN_ID": "r", "IPAI_DATABASE_URL": "env"}
 
