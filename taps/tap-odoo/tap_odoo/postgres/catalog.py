@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an Odoo database says about itself: models, fields, columns, companies."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+from ipai_kit.exceptions import ConfigurationError
+from tap_odoo.fields import Field, Model
+from tap_odoo.postgres.companies import Companies, Company
+
+__all__ = ["Catalog"]
+
+_PROPERTIES_UNTIL = 17
+
+
+class Fetch(Protocol):
+    """Runs a small query."""
+
+    def __call__(
+        self, query: str, values: Mapping[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows."""
+        ...
+
+
+_VERSION = """
+select split_part(latest_version, '.', 1)::integer from ir_module_module where name = 'base'
+"""
+_COLUMNS = """
+select c.relname, a.attname, t.typname
+from pg_class as c
+join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+join pg_type as t on t.oid = a.atttypid
+where c.relname = any(%(tables)s) and pg_table_is_visible(c.oid)
+"""
+_FIELDS = """
+select
+  f.model, f.name, f.ttype, coalesce(f.store, false), coalesce(f.translate, false),
+  {company_dependent}, coalesce(f.relation, ''), f.relation_table, f.column1, f.column2,
+  f.field_description ->> 'en_US', f.id
+from ir_model_fields as f
+where f.model = any(%(models)s)
+"""
+_DEFAULTS = """
+select f.model, f.name, d.company_id, d.json_value
+from ir_default as d
+join ir_model_fields as f on f.id = d.field_id
+where f.company_dependent and d.user_id is null and coalesce(d.condition, '') = ''
+order by d.id desc
+"""
+
+
+class Catalog:
+    """Answers from the database's own description."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
+
+    def version(self) -> int:
+        """Return the major version; a database without the base module is none of Odoo's."""
+        known = self._columns(["ir_module_module", "ir_model_fields"])
+        rows = self._fetch(_VERSION) if len(known) == 2 else []
+        if not rows:
+            message = "The database is none of Odoo's: it has no base module."
+            raise ConfigurationError(message, next_step="Correct the database's name.")
+        return int(rows[0][0])
+
+    def installed(self, names: Sequence[str]) -> list[str]:
+        """Return which of these models there are."""
+        query = "select model from ir_model where model = any(%(names)s)"
+        return [row[0] for row in self._fetch(query, {"names": list(names)})]
+
+    def companies(self, wanted: Sequence[int], first: int | None) -> list[Company]:
+        """Return these companies, or all, the first one at the front."""
+        has_path = "parent_path" in self._columns(["res_company"])["res_company"]
+        path = "parent_path" if has_path else "id::text"
+        query = f"select id, coalesce({path}, id::text) from res_company order by id"  # noqa: S608
+        found = [Company(row[0], _path(row[1])) for row in self._fetch(query)]
+        ids = [one.id for one in found]
+        for one in [*wanted, *([first] if first else [])]:
+            if one not in ids:
+                message = f"There is no company {one!r}; the database has {ids}."
+                raise ConfigurationError(message, next_step="Correct company_id or company_ids.")
+        chosen = [one for one in found if not wanted or one.id in wanted]
+        return sorted(chosen, key=lambda one: (one.id != first, one.id))
+
+    def values_by_company(self, known: Sequence[Company], version: int) -> Companies:
+        """Return where values that differ between companies are kept."""
+        if version > _PROPERTIES_UNTIL:
+            defaults: dict[tuple[str, str], dict[int | None, str]] = defaultdict(dict)
+            for model, name, company, value in self._fetch(_DEFAULTS):
+                defaults[model, name][company] = value
+            return Companies(known, defaults)
+        query = """
+            select f.model, f.name, f.id from ir_model_fields as f
+            where not coalesce(f.store, false) and (
+              starts_with(f.name, 'property_')
+              or (f.model, f.name) = ('product.product', 'standard_price')
+              or f.id in (select fields_id from ir_property)
+            )
+        """
+        rows = self._fetch(query)
+        return Companies(known, property_fields={(row[0], row[1]): row[2] for row in rows})
+
+    def models(self, names: Collection[str], companies: Companies) -> dict[str, Model]:
+        """Return these models with their fields; one without a table has no fields."""
+        tables = {name.replace(".", "_"): name for name in names}
+        columns = self._columns(list(tables))
+        found: dict[str, dict[str, Field]] = {name: {} for name in names}
+        for row in self._fetch(self._fields_query(), {"models": list(names)}):
+            one = self._field(row, columns.get(row[0].replace(".", "_"), {}), companies)
+            found[row[0]][one.name] = one
+        return {
+            name: Model(name, table, fields=found[name] if table in columns else {})
+            for table, name in tables.items()
+        }
+
+    def _fields_query(self) -> str:
+        known = self._columns(["ir_model_fields"])["ir_model_fields"]
+        has_it = "company_dependent" in known
+        column = "coalesce(f.company_dependent, false)" if has_it else "false"
+        return _FIELDS.format(company_dependent=column)
+
+    def _field(self, row: tuple[Any, ...], columns: Mapping[str, str], known: Companies) -> Field:
+        (
+            model,
+            name,
+            ttype,
+            stored,
+            translated,
+            per_company,
+            relation,
+            table,
+            here,
+            there,
+            label,
+            _,
+        ) = row
+        is_link = ttype == "many2many" and table and here and there
+        return Field(
+            name,
+            ttype,
+            stored=bool(stored and (name in columns or is_link)),
+            translated=translated,
+            company_dependent=per_company or (model, name) in known.property_fields,
+            relation=relation,
+            label=label or "",
+            column_type=columns.get(name, ""),
+            link=(table, here, there) if is_link else None,
+        )
+
+    def _columns(self, tables: Sequence[str]) -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = defaultdict(dict)
+        for table, column, kind in self._fetch(_COLUMNS, {"tables": list(tables)}):
+            found[table][column] = kind
+        return found
+
+
+def _path(text: str) -> list[int]:
+    return [int(part) for part in text.split("/") if part]

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tap: settings choose the way to Odoo, the server says which models there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from singer_sdk import Stream
+
+from ipai_kit.exceptions import ConfigurationError
+from ipai_kit.rest import Reply, Verdict
+from ipai_kit.rest.transport import Transport
+from ipai_kit.sql.address import parse_address
+from ipai_kit.tap import ConnectorTap
+from tap_odoo.api.replies import classify_odoo
+from tap_odoo.api.source import ApiSource
+from tap_odoo.models import DECLARED, StreamModel
+from tap_odoo.postgres.source import PostgresSource
+from tap_odoo.source import Source
+from tap_odoo.streams import OdooStream
+
+__all__ = ["TapOdoo"]
+
+
+class TapOdoo(ConnectorTap):
+    """Singer tap for Odoo 16 to 19."""
+
+    def discover_streams(self) -> Sequence[Stream]:
+        """Return a stream for each model that is installed."""
+        wanted = [*(one.model for one in DECLARED), *(self.config.get("models") or ())]
+        installed = set(self.source.installed(wanted))
+        streams = [one for one in DECLARED if one.model in installed]
+        for name in self.config.get("models") or ():
+            if name not in installed:
+                message = f"The model {name!r} is not installed."
+                raise ConfigurationError(
+                    message, next_step="Install its module, or correct the setting 'models'."
+                )
+            if all(one.model != name for one in streams):
+                streams.append(StreamModel(name.replace(".", "_"), name))
+        shapes = self.source.shapes(streams)
+        return [OdooStream(self, shape, self.source) for shape in shapes]
+
+    def classify(self, reply: Reply) -> Verdict:
+        """Judge a reply by Odoo's rules."""
+        return classify_odoo(reply)
+
+    @property
+    def api_url(self) -> str:
+        """The address of the server."""
+        return self._needed("url" if not self.config.get("api_url") else "api_url").rstrip("/")
+
+    @cached_property
+    def transport(self) -> Transport:
+        """The door to the one server that the operator named; to none for a database."""
+        hosts = [self.api_url] if self.config["transport"] == "api" else []
+        return Transport(hosts, user_agent=f"{self.name}/{self.plugin_version}")
+
+    @cached_property
+    def source(self) -> Source:
+        """The way to Odoo."""
+        config = self.config
+        scope: dict[str, Any] = {
+            "companies": list(config.get("company_ids") or ()),
+            "company": config.get("company_id"),
+            "language": config["language"],
+        }
+        if config["transport"] == "api":
+            return ApiSource(
+                self.client,
+                self.api_url,
+                database=config.get("database") or "",
+                login=config.get("login") or "",
+                secret=config.get("api_key") or config.get("password") or "",
+                page_size=config["page_size"],
+                **scope,
+            )
+        address = parse_address(self._needed("database_url"))
+        password = address.password or config.get("password") or ""
+        return PostgresSource(
+            replace(address, password=password),
+            allow_insecure=config["allow_insecure"],
+            check=self.waiting.check,
+            **scope,
+        )
+
+    def _needed(self, name: str) -> str:
+        if not self.config.get(name):
+            transport = self.config["transport"]
+            message = f"Setting {name!r} is missing; transport {transport!r} needs it."
+            raise ConfigurationError(message, next_step=f"Set {name}, or another transport.")
+        return str(self.config[name])
+
+    def _sync_with(self, fetcher: Any) -> None:
+        try:
+            super()._sync_with(fetcher)
+        finally:
+            self.source.close()
+
+
+if __name__ == "__main__":
+    TapOdoo.cli()
