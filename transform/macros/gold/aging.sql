@@ -38,30 +38,27 @@ days as (
 
 standing as (
     select
-        d.as_of_date,
-        i.instance_id,
-        i.id as posting_id,
-        min(i.balance) + coalesce(sum(m.amount), 0) as balance,
-        min(i.amount_currency) + coalesce(sum(m.amount_currency), 0) as balance_currency,
+        d.as_of_date, i.instance_id, i.company_id, i.id, i.move_id, i.move_name, i.date, i.account_id, i.account_code,
+        i.partner_id, i.currency_id, i.company_currency_id, i.balance, i.amount_currency,
+        coalesce(i.date_maturity, i.date) as due_on,
+        i.balance + coalesce(sum(m.amount), 0) as still_open,
+        i.amount_currency + coalesce(sum(m.amount_currency), 0) as still_open_currency,
         max(m.matched_on) as last_matched_on
     from days as d
     join items as i on i.date <= d.as_of_date
     left join matches as m on m.instance_id = i.instance_id and m.item_id = i.id and m.matched_on <= d.as_of_date
-    group by d.as_of_date, i.instance_id, i.id
-    having min(i.balance) + coalesce(sum(m.amount), 0) <> 0
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    having i.balance + coalesce(sum(m.amount), 0) <> 0
 ),
 
 aged as (
     select
-        s.as_of_date, s.last_matched_on, i.instance_id, i.company_id, i.id, i.move_id, i.move_name, i.date,
-        i.account_id, i.account_code, i.partner_id, i.currency_id, i.company_currency_id,
-        coalesce(i.date_maturity, i.date) as due_on,
-        greatest(s.as_of_date - coalesce(i.date_maturity, i.date), 0) as days_overdue,
-        {{ sign }} * i.balance as amount,
-        {{ sign }} * s.balance as open_amount,
-        {{ sign }} * s.balance_currency as open_original_amount
-    from standing as s
-    join items as i on i.instance_id = s.instance_id and i.id = s.posting_id
+        *,
+        greatest(as_of_date - due_on, 0) as days_overdue,
+        {{ sign }} * balance as amount,
+        {{ sign }} * still_open as open_amount,
+        {{ sign }} * still_open_currency as open_original_amount
+    from standing
 ),
 
 freshness as (

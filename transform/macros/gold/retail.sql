@@ -41,7 +41,7 @@
                 o.date_order,
                 l.id as line_id,
                 coalesce(l.product_id, 0) as product_id,
-                l.product_uom_qty * {{ units_per('l.product_uom', 't.uom_id') }} as units,
+                round(l.product_uom_qty * {{ units_per('l.product_uom', 't.uom_id') }}, 6) as units,
                 l.price_subtotal / {{ order_rate() }} as net,
                 case
                     when l.discount = 100 then l.price_unit * l.product_uom_qty
