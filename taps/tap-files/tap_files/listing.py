@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which files fit a pattern now, oldest first, and by what a change of one is seen."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
+
+from ipai_kit.exceptions import ConnectorError
+from tap_files.content import seekable, unpacked
+from tap_files.exceptions import FileMissingError, UnreadableFileError
+from tap_files.failures import explained, shown
+from tap_files.patterns import Pattern
+from tap_files.stores import kind_of_address
+
+__all__ = ["SourceFile", "list_files"]
+
+_MAGIC = "*?["
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file, or one member of a zip archive."""
+
+    store: Any
+    path: str
+    """As the store wants it."""
+    name: str
+    """As people and records see it: no credentials in it."""
+    size: int | None = None
+    modified: datetime | None = None
+    etag: str | None = None
+    member: str = ""
+
+    @property
+    def version(self) -> str:
+        """What is another when the content is: the entity tag, else time and size."""
+        when = self.modified.isoformat() if self.modified else ""
+        return self.etag or f"{when}|{'' if self.size is None else self.size}"
+
+    @property
+    def modified_text(self) -> str | None:
+        """The time in UTC as RFC 3339 wants it."""
+        return self.modified.isoformat() if self.modified else None
+
+    def place(self) -> dict[str, Any]:
+        """Return what every row says about its file."""
+        return {
+            "_sdc_source_file": self.name,
+            "_sdc_source_lastmodified": self.modified_text,
+            "_sdc_source_etag": self.etag,
+            "_sdc_source_size": self.size,
+        }
+
+    @contextlib.contextmanager
+    def opened(self, *, whole: bool = False) -> Iterator[BinaryIO]:
+        """Open it for reading, unpacked; `whole` formats need to go back and forth in it."""
+        with explained(self.name), self.store.open(self.path, "rb") as raw:
+            if self.member:
+                with (
+                    zipfile.ZipFile(seekable(raw)) as archive,
+                    _member(archive, self.member) as stream,
+                ):
+                    yield seekable(unpacked(stream)) if whole else unpacked(stream)
+            elif whole:
+                yield raw if raw.seekable() and not _is_packed(raw) else seekable(unpacked(raw))
+            else:
+                yield unpacked(raw)
+
+    def now(self) -> SourceFile:
+        """Return the file as it is now."""
+        with explained(self.name):
+            self.store.invalidate_cache()
+            info = self.store.info(self.path)
+        fresh = _file_of(self.store, info, self.path, self.name.partition("!")[0])
+        return _as_member(fresh, self.member, self.name) if self.member else fresh
+
+    def part(self, start: int, end: int) -> bytes:
+        """Return some of its bytes as they are stored."""
+        with explained(self.name):
+            return bytes(self.store.cat_file(self.path, start=start, end=end))
+
+
+def list_files(pattern: Pattern, store: Any) -> Iterator[SourceFile | ConnectorError]:
+    """Yield what fits, oldest first; what cannot be looked at comes as its error."""
+    found: list[SourceFile] = []
+    for one in _plain_files(pattern, store):
+        if not one.path.lower().endswith(".zip"):
+            found.append(one)
+            continue
+        try:
+            found += _members(one)
+        except ConnectorError as error:
+            yield error
+    yield from sorted(found, key=lambda one: (one.modified or _EPOCH, one.name))
+
+
+def _plain_files(pattern: Pattern, store: Any) -> list[SourceFile]:
+    with explained(pattern.path):
+        path = pattern.path if _is_http(pattern.path) else store._strip_protocol(pattern.path)
+        infos = _matching(store, path)
+        if infos is None:
+            infos = {path: store.info(path)}
+        files = [
+            _file_of(store, _whole_info(store, one, info), one, _shown_name(pattern.path, one))
+            for one, info in infos.items()
+            if info.get("type") != "directory"
+        ]
+    if not files and not any(one in pattern.path for one in _MAGIC):
+        message = f"{shown(pattern.path)!r} is no file."
+        raise FileMissingError(message, stream=pattern.name, next_step="Add e.g. '/*.csv'.")
+    return files
+
+
+def _matching(store: Any, path: str) -> Mapping[str, Any] | None:
+    """What fits a pattern; None where the path is none, or where a file has that very name."""
+    bare = path.partition("?")[0] if _is_http(path) else path
+    if not any(one in bare for one in _MAGIC):
+        return None
+    if "[" in path and store.exists(path):
+        return None
+    found: Mapping[str, Any] = store.glob(path, detail=True)
+    return found
+
+
+def _whole_info(store: Any, path: str, info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A listing of a web server knows names alone."""
+    return store.info(path) if info.get("size") is None and _is_http(path) else info
+
+
+def _file_of(store: Any, info: Mapping[str, Any], path: str, name: str) -> SourceFile:
+    etag = info.get("ETag") or info.get("etag")
+    return SourceFile(
+        store,
+        path,
+        name,
+        info.get("size"),
+        _moment(info),
+        str(etag).removeprefix("W/").strip('"') if etag else None,
+    )
+
+
+def _moment(info: Mapping[str, Any]) -> datetime | None:
+    for name in ("LastModified", "mtime", "updated", "Last-Modified"):
+        value = info.get(name)
+        if isinstance(value, datetime):
+            return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC)
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                return datetime.fromisoformat(value).astimezone(UTC)
+            with contextlib.suppress(ValueError):
+                return parsedate_to_datetime(value).astimezone(UTC)
+    return None
+
+
+def _shown_name(pattern: str, path: str) -> str:
+    """Return the address of a file, in the manner in which the pattern is written."""
+    parts = urlsplit(pattern)
+    kind = kind_of_address(pattern)
+    if kind == "file":
+        return path
+    if kind == "http":
+        return shown(path)
+    if kind == "sftp":
+        host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+        return f"sftp://{host}{path}"
+    return f"{parts.scheme}://{path}"
+
+
+def _is_http(path: str) -> bool:
+    return path.startswith(("http://", "https://"))
+
+
+# -- archives -----------------------------------------------------------------------------------
+
+
+def _members(archive: SourceFile) -> list[SourceFile]:
+    with (
+        explained(archive.name),
+        archive.store.open(archive.path, "rb") as raw,
+        zipfile.ZipFile(seekable(raw)) as opened,
+    ):
+        names = [one.filename for one in opened.infolist() if not one.is_dir()]
+    wanted = [name for name in names if not _is_litter(name)]
+    return [_as_member(archive, name, f"{archive.name}!{name}") for name in wanted]
+
+
+def _as_member(archive: SourceFile, member: str, name: str) -> SourceFile:
+    return replace(archive, member=member, name=name)
+
+
+def _is_litter(name: str) -> bool:
+    return name.startswith("__MACOSX/") or name.rsplit("/", 1)[-1].startswith(".")
+
+
+@contextlib.contextmanager
+def _member(archive: zipfile.ZipFile, name: str) -> Iterator[BinaryIO]:
+    try:
+        stream = archive.open(name)
+    except (RuntimeError, NotImplementedError, KeyError) as error:
+        message = f"Member {name!r} cannot be unpacked: {error}."
+        step = "Deliver it without a password, in a usual compression."
+        raise UnreadableFileError(message, next_step=step) from error
+    with stream:
+        yield cast("BinaryIO", stream)
+
+
+def _is_packed(raw: BinaryIO) -> bool:
+    magic = raw.read(6)
+    raw.seek(0)
+    return magic.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"))

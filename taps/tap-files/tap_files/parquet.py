@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parquet: values exact, by the contract that SQL sources keep too (docs/files.md)."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+from tap_files.exceptions import UnreadableFileError
+from tap_files.rows import Row
+
+__all__ = ["parquet_schema", "read_parquet"]
+
+_BATCH = 4096
+_NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
+
+
+def read_parquet(content: BinaryIO, skip: int = 0) -> Iterator[Row]:
+    """Yield the rows after the first `skip`; whole row groups below that are not read."""
+    file = _opened(content)
+    number = 0
+    groups: list[int] = []
+    for index in range(file.num_row_groups):
+        rows = file.metadata.row_group(index).num_rows
+        if not groups and number + rows <= skip:
+            number += rows
+        else:
+            groups.append(index)
+    try:
+        for batch in file.iter_batches(_BATCH, row_groups=groups):
+            names = batch.schema.names
+            columns = [_values(batch.column(place)) for place in range(batch.num_columns)]
+            for cells in zip(*columns, strict=True) if columns else ():
+                number += 1
+                if number > skip:
+                    yield number, dict(zip(names, cells, strict=True))
+    except pa.ArrowException as error:
+        message = f"Row {number + 1} or one after it cannot be read: {error}."
+        raise UnreadableFileError(message, next_step="Deliver the file anew.") from error
+
+
+def parquet_schema(content: BinaryIO) -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema of each column."""
+    return {field.name: _property(field.type) for field in _opened(content).schema_arrow}
+
+
+def _opened(content: BinaryIO) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(content)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and not isinstance(error, pa.ArrowException):
+            raise
+        message = f"It is no Parquet file: {error}."
+        raise UnreadableFileError(message, next_step="Deliver it anew.") from error
+
+
+def _property(kind: pa.DataType) -> dict[str, Any]:
+    """Return the schema of the values that `_values` makes of a type."""
+    types = pa.types
+    if types.is_dictionary(kind):
+        return _property(kind.value_type)
+    if types.is_boolean(kind):
+        return {"type": ["null", "boolean"]}
+    if types.is_integer(kind):
+        return {"type": ["null", "integer"]}
+    if types.is_floating(kind):
+        return {"type": ["null", "number", "string"]}
+    if types.is_decimal(kind):
+        return {"type": ["null", "string"], "format": "x-singer.decimal"}
+    if types.is_date(kind):
+        return {"type": ["null", "string"], "format": "date"}
+    if types.is_timestamp(kind):
+        zoned = {"format": "date-time"} if kind.tz else {}
+        return {"type": ["null", "string"], **zoned}
+    if _is_binary(kind):
+        return {"type": ["null", "string"], "contentEncoding": "base64"}
+    if types.is_struct(kind):
+        fields = {field.name: _property(field.type) for field in kind}
+        return {"type": ["null", "object"], "properties": fields}
+    if types.is_map(kind):
+        return {"type": ["null", "object", "array"]}
+    if types.is_nested(kind):
+        return {"type": ["null", "array"], "items": _property(kind.value_type)}
+    return {"type": ["null", "string"]}
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Return the values of an array as JSON has them; nested ones too."""
+    kind = column.type
+    types = pa.types
+    if types.is_dictionary(kind):
+        return _values(column.dictionary_decode())
+    if types.is_float16(kind):
+        return _values(column.cast(pa.float32()))
+    if types.is_decimal(kind):
+        return _mapped(column, lambda value: f"{value:f}")
+    if types.is_floating(kind):
+        return _mapped(column, _number)
+    if types.is_timestamp(kind):
+        return _timestamps(column)
+    if _is_binary(kind):
+        return _mapped(column, lambda value: base64.b64encode(value).decode())
+    if types.is_struct(kind):
+        return _structs(column)
+    if types.is_map(kind):
+        return _maps(column)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return _lists(column)
+    if types.is_date(kind):
+        return _texts(column.cast(pa.date32()))
+    if types.is_time(kind) or types.is_interval(kind):
+        return _texts(column)
+    if types.is_duration(kind):
+        return _texts(column.cast(pa.int64()))
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+    )
+
+
+def _mapped(column: pa.Array, change: Callable[[Any], Any]) -> list[Any]:
+    return [None if value is None else change(value) for value in column.to_pylist()]
+
+
+def _number(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return _NOT_FINITE.get(value, "NaN")
+
+
+def _texts(column: pa.Array) -> list[Any]:
+    values: list[Any] = pc.cast(column, pa.string()).to_pylist()
+    return values
+
+
+def _timestamps(column: pa.Array) -> list[Any]:
+    """ISO text to the last digit that is stored; with a zone in UTC."""
+    zone = column.type.tz
+    plain = column.cast(pa.timestamp(column.type.unit)) if zone else column
+    texts = _texts(plain)
+    suffix = "+00:00" if zone else ""
+    return [None if text is None else text.replace(" ", "T", 1) + suffix for text in texts]
+
+
+def _structs(column: pa.StructArray) -> list[Any]:
+    names = [field.name for field in column.type]
+    parts = [_values(part) for part in column.flatten()]
+    valid = column.is_valid().to_pylist()
+    rows = zip(*parts, strict=True) if parts else iter([()] * len(column))
+    return [
+        dict(zip(names, cells, strict=True)) if there else None
+        for there, cells in zip(valid, rows, strict=True)
+    ]
+
+
+def _lists(column: Any) -> list[Any]:
+    sizes = pc.list_value_length(column).to_pylist()
+    values = iter(_values(column.flatten()))
+    return [None if size is None else [next(values) for _ in range(size)] for size in sizes]
+
+
+def _maps(column: pa.MapArray) -> list[Any]:
+    """Objects where the keys are text and come once; else arrays of pairs."""
+    entries = pa.ListArray.from_arrays(column.offsets, column.keys), column.items
+    keys, items = _values(entries[0].values), _values(entries[1])
+    offsets = column.offsets.to_pylist()
+    valid = column.is_valid().to_pylist()
+    found: list[Any] = []
+    for place, there in enumerate(valid):
+        part = slice(offsets[place], offsets[place + 1])
+        pairs = list(zip(keys[part], items[part], strict=True))
+        found.append(_object_of(pairs) if there else None)
+    return found
+
+
+def _object_of(pairs: list[tuple[Any, Any]]) -> Mapping[str, Any] | list[dict[str, Any]]:
+    if all(isinstance(key, str) for key, _ in pairs) and len(dict(pairs)) == len(pairs):
+        return dict(pairs)
+    return [{"key": key, "value": value} for key, value in pairs]
