@@ -25,7 +25,8 @@ _MEMBER: Final = DELETED_AT.encode()
 
 def is_tombstone(record: bytes) -> bool:
     """Whether a record says that it was deleted."""
-    return _MEMBER in record and bool(_decode_mark(record).deleted_at)
+    content = bytes(record)  # a record may be a view of its line
+    return _MEMBER in content and bool(_decode_mark(content).deleted_at)
 
 
 def newest(plan: StreamPlan, old: Row, new: Row) -> Row:
