@@ -108,6 +108,11 @@ class Database(Protocol):
 
     default_schema: str
 
+    @property
+    def name(self) -> str:
+        """The database's own name."""
+        ...
+
     def check(self) -> None:
         """Connect and ask for something small; raises a ConnectorError that says what to do."""
         ...

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from singer_sdk.mapper import SameRecordTransform
-from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE
+from singer_sdk.singerlib import SchemaMessage
+from singer_sdk.singerlib.catalog import REPLICATION_FULL_TABLE, CatalogEntry
 from singer_sdk.singerlib.messages import ActivateVersionMessage
 
 from ipai_kit.exceptions import ConnectorError
@@ -62,7 +63,7 @@ class SqlStream(LocalStream):
         self._keys_due = 0.0
         self.options = options or StreamOptions()
         super().__init__(tap, schema=self._table_schema(), name=name)
-        self.primary_keys = tuple(self.options.key or table.primary_key)
+        self.primary_keys = list(self.options.key or table.primary_key)
         self.replication_key = self.options.cursor
         if self.options.replication_method:
             self.forced_replication_method = self.options.replication_method
@@ -82,6 +83,25 @@ class SqlStream(LocalStream):
     def emit_activate_version_messages(self) -> bool:
         """Keep singer-sdk from activating a version before its records: we do it after them."""
         return False
+
+    @property
+    def _singer_catalog_entry(self) -> CatalogEntry:
+        entry = super()._singer_catalog_entry
+        entry.is_view = self.table.kind == "view"
+        entry.database = self.database.name or None
+        entry.table = self.table.name
+        entry.row_count = self.table.row_estimate
+        entry.metadata.root.schema_name = self.table.schema or None
+        return entry
+
+    def _generate_schema_messages(self) -> Generator[SchemaMessage, None, None]:
+        for message in super()._generate_schema_messages():
+            if self._as_bytes:  # singer-sdk drops keywords that it does not know
+                properties = message.schema.get("properties", {})
+                for column in self.table.columns:
+                    if column.name in properties:
+                        properties[column.name] = {**column.schema, **properties[column.name]}
+            yield message
 
     def get_replication_key_signpost(self, context: Mapping[str, Any] | None = None) -> None:
         """Leave the bound to our bookmarks, which keep no markers in STATE."""

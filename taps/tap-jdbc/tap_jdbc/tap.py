@@ -11,6 +11,8 @@ from singer_sdk import Stream
 
 from ipai_kit.exceptions import ConfigurationError, ConnectorError, StreamUnavailableError
 from ipai_kit.logs import protect
+from ipai_kit.rest.pages import Page
+from ipai_kit.rest.prefetch import Fetcher
 from ipai_kit.sql.address import hidden
 from ipai_kit.sql.database import Database, Table
 from ipai_kit.sql.opening import open_database
@@ -33,15 +35,17 @@ class TapJdbc(ConnectorTap):
 
     def discover_streams(self) -> Sequence[Stream]:
         """Return a stream for each table, view and query that the settings want."""
-        said = self._said
-        queries = {name: raw for name, raw in said.items() if raw.get("sql")}
-        streams = [self._query(name, raw) for name, raw in queries.items()]
-        if self._wants_tables:
-            for table in self.database.tables(self._patterns):
-                name = stream_name(table)
-                raw = said.get(name) or said.get(table.full_name) or {}
-                streams.append(self._table(name, table, raw))
+        try:
+            streams = [*self._queries(), *self._tables()]
+        finally:
+            self.database.close()  # a catalog may be all that is wanted
         return [*streams, *self._missing({stream.name for stream in streams})]
+
+    def _sync_with(self, fetcher: Fetcher[Page]) -> None:
+        try:
+            super()._sync_with(fetcher)
+        finally:
+            self.database.close()
 
     # -- settings ---------------------------------------------------------------------------
 
@@ -84,9 +88,30 @@ class TapJdbc(ConnectorTap):
 
     # -- streams ----------------------------------------------------------------------------
 
+    def _queries(self) -> list[SqlStream]:
+        return [self._query(name, raw) for name, raw in self._said.items() if raw.get("sql")]
+
+    def _tables(self) -> list[SqlStream]:
+        if not self._wants_tables:
+            return []
+        streams = []
+        for table in self.database.tables(self._patterns):
+            name = stream_name(table)
+            raw = self._said.get(name) or self._said.get(table.full_name) or {}
+            streams.append(self._table(name, table, raw))
+        return streams
+
     def _table(self, name: str, table: Table, raw: Mapping[str, Any]) -> SqlStream:
         problem = None if table.readable else _not_permitted(name, table)
-        return SqlStream(self, name, table, self.database, self._options(name, table, raw), problem)
+        options = self._options(name, table, raw)
+        return self._table_type(table)(self, name, table, self.database, options, problem)
+
+    def _table_type(self, table: Table) -> type[SqlStream]:
+        if table.kind == "table" and table.replica_identity:
+            from tap_jdbc.cdc.stream import LogBasedStream  # only PostgreSQL needs its driver
+
+            return LogBasedStream
+        return SqlStream
 
     def _query(self, name: str, raw: Mapping[str, Any]) -> SqlStream:
         problem: ConnectorError | None = None

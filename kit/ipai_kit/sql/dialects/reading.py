@@ -18,7 +18,7 @@ from ipai_kit.sql.dialects.type_rules import TypeRules
 from ipai_kit.sql.dialects.values import Convert
 from ipai_kit.sql.patterns import fits
 
-__all__ = ["DialectDatabase", "Row", "with_unique_key"]
+__all__ = ["DialectDatabase", "Row", "first_line", "with_unique_key"]
 
 Row: TypeAlias = Sequence[Any]
 
@@ -69,6 +69,11 @@ class DialectDatabase:
         """Say what an error of the driver means to the reader."""
 
     probe = "SELECT 1"
+
+    @property
+    def name(self) -> str:
+        """The database's own name."""
+        return self.address.database
 
     # -- the seam to the streams ------------------------------------------------------------
 
@@ -195,6 +200,11 @@ def _record(
         if value is not None:
             record[name] = convert(value)
     return record
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, without the lines of detail below."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def with_unique_key(table: Table) -> Table:

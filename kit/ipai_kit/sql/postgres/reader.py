@@ -47,6 +47,11 @@ class PostgresDatabase:
         self._connection: psycopg.Connection[Any] | None = None
         self._types: dict[_TableKey, dict[str, ColumnType]] = {}
 
+    @property
+    def name(self) -> str:
+        """The database's own name."""
+        return self.address.database or self.address.user
+
     # -- the catalog ------------------------------------------------------------------------
 
     def check(self) -> None:
