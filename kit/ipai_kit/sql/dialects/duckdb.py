@@ -21,7 +21,7 @@ from ipai_kit.exceptions import (
 from ipai_kit.sql.database import Column, Table
 from ipai_kit.sql.dialects.duckdb_types import DUCKDB_RULES
 from ipai_kit.sql.dialects.queries import queries
-from ipai_kit.sql.dialects.reading import DialectDatabase, Row, with_unique_key
+from ipai_kit.sql.dialects.reading import DialectDatabase, Row, first_line, with_unique_key
 from ipai_kit.sql.dialects.statements import Compiled, Statements
 
 __all__ = ["DuckDBDatabase"]
@@ -99,7 +99,7 @@ class DuckDBDatabase(DialectDatabase):
 
     def failure(self, error: Exception) -> ConnectorError:
         """Say what an error of the driver means to the reader."""
-        message = f"{self.address.shown} answers: {str(error).splitlines()[0]}."
+        message = f"{self.address.shown} answers: {first_line(error)}."
         if isinstance(error, duckdb.CatalogException):
             return StreamUnavailableError(message, next_step="Discover the tables again.")
         if isinstance(error, duckdb.IOException) and "lock" in str(error).lower():
