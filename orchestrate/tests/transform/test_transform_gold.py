@@ -140,7 +140,8 @@ def test_analysts_read_gold_and_neither_silver_nor_bronze(
         reader.execute("set role ipai_analyst")
 
         views = warehouse.rows(
-            "select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace "
+            "select c.oid::regclass::text from pg_class c "
+            "join pg_namespace n on n.oid = c.relnamespace "
             "where n.nspname like 'ipai\\_gold\\_%' and c.relkind = 'v'"
         )
         assert len(views) == sum(name.startswith("gold_") for name in find_project().models())
