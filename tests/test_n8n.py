@@ -33,7 +33,8 @@ def read(path):
 
 
 def test_the_promised_workflows_are_here():
-    assert {"connector-sync-complete", "connector-failure-alert"} <= {p.stem for p in WORKFLOWS}
+    promised = {"connector-sync-complete", "connector-failure-alert", "connector-alert"}
+    assert promised <= {p.stem for p in WORKFLOWS}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
@@ -88,11 +89,24 @@ def test_every_node_is_reached_from_a_webhook_that_is_checked_first(path):
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
 def test_a_workflow_reads_only_fields_that_events_have(path):
-    schema = json.loads((ROOT / "schemas/run_event.schema.json").read_text(encoding="utf-8"))
     used = set(re.findall(r"\$json\.data\.(\w+)", path.read_text(encoding="utf-8")))
+    about = "alert" if path.stem == "connector-alert" else "run"
+    schema = json.loads((ROOT / f"schemas/{about}_event.schema.json").read_text(encoding="utf-8"))
+    data = schema["$defs"]["run"] if about == "run" else schema["properties"]["data"]
 
     assert used
-    assert used <= set(schema["$defs"]["run"]["properties"])
+    assert used <= set(data["properties"])
+
+
+def test_no_two_workflows_share_a_path_or_an_id():
+    flows = [read(path) for path in WORKFLOWS]
+    hooks = [flow["nodes"][0]["parameters"]["path"] for flow in flows]
+
+    assert len({flow["id"] for flow in flows}) == len(flows)
+    assert len({node["id"] for flow in flows for node in flow["nodes"]}) == sum(
+        len(flow["nodes"]) for flow in flows
+    )
+    assert len(set(hooks)) == len(flows)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda p: p.stem)
@@ -238,6 +252,15 @@ def test_a_real_n8n_tells_the_chat_what_it_should_and_nothing_forged(n8n, chat):
     assert send(alert, failed, secret="whsec_" + base64.b64encode(bytes(32)).decode()) == 500
     assert send(alert, failed, at=time.time() - 600) == 500
     texts = [one["text"] for one in chat.got]
+    alerts = f"{n8n}/webhook/ipai-alert"
+    facts = {"severity": "critical", "condition": "worker_lost", "change": "opened", "alert_id": 7}
+    facts |= {"status": "opened", "summary": "Worker w is gone.", "owners": ["me"]}
+    assert send(alerts, event("alert.opened", **facts)) == 200
+    assert send(alerts, event("webhook.test")) == 200
+    assert chat.got.pop()["text"] == (
+        "CRITICAL worker_lost (opened): Worker w is gone. Owners: me."
+        " Look after it: ipai alerts ack 7"
+    )
     assert len(texts) == 2, texts
     assert texts[0].startswith("github-acme (dev): 42 rows in 7 s. Run ")
     assert texts[1].startswith("FAILED github-acme (dev) after attempt 1 of 3: tap: It broke. Look")

@@ -1,21 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ipai alerts`: what is wrong, and who looks after it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
 import click
 
+from ipai_orchestrate.cli.alert_routes import COMMANDS, opened_book
 from ipai_orchestrate.cli.output import ago, answer, json_option, print_table
-from ipai_orchestrate.cli.plane import opened_plane
-from ipai_orchestrate.monitor import Alert, AlertBook, AlertRule
-
-
-@contextmanager
-def _opened() -> Iterator[AlertBook]:
-    with opened_plane() as (_, plane):
-        yield AlertBook(plane.connection)
+from ipai_orchestrate.monitor import Alert, AlertRule
 
 
 @click.group("alerts")
@@ -27,7 +19,13 @@ def alerts_command() -> None:
       ipai alerts list
       ipai alerts ack 17
       ipai alerts set sync_failed --repeat-hours 6
+      ipai alerts channel oncall --url '${secret:slack/oncall}' --severity critical
+      ipai alerts test github-acme
     """
+
+
+for command in COMMANDS:
+    alerts_command.add_command(command)
 
 
 @alerts_command.command("list")
@@ -42,7 +40,7 @@ def list_command(everything: bool, limit: int, as_json: bool) -> None:
       ipai alerts list
       ipai alerts list --all --json
     """
-    with _opened() as book:
+    with opened_book() as book:
         found = book.all(limit, only_open=not everything)
     columns = ("Alert", "Severity", "Condition", "Opened", "State", "What")
     answer(found, as_json, lambda: print_table(columns, map(_row, found), "Nothing is wrong."))
@@ -66,7 +64,7 @@ def ack_command(alert_ids: tuple[int, ...], as_json: bool) -> None:
     Example:
       ipai alerts ack 17
     """
-    with _opened() as book:
+    with opened_book() as book:
         for alert_id in alert_ids:
             book.ack(alert_id)
     said = "You look after it." if len(alert_ids) == 1 else "You look after them."
@@ -82,7 +80,7 @@ def check_command(as_json: bool) -> None:
     Example:
       ipai alerts check
     """
-    with _opened() as book:
+    with opened_book() as book:
         changes = book.check()
     rows = [(str(c.alert_id), c.change, c.severity, c.condition, c.summary) for c in changes]
     columns = ("Alert", "Change", "Severity", "Condition", "What")
@@ -98,15 +96,16 @@ def rules_command(as_json: bool) -> None:
     Example:
       ipai alerts rules
     """
-    with _opened() as book:
+    with opened_book() as book:
         rules = book.rules()
-    columns = ("Condition", "On", "Repeated every", "Over after", "Changed by")
+    columns = ("Condition", "On", "Repeated every", "Over after", "Grouped within", "Changed by")
     answer(rules, as_json, lambda: print_table(columns, map(_rule, rules), "There are none."))
 
 
 def _rule(one: AlertRule) -> tuple[object, ...]:
     repeated = "never" if one.repeat_every is None else str(one.repeat_every)
-    return (one.condition, one.enabled, repeated, str(one.resolve_after), one.actor)
+    grouped = "never" if one.group_within is None else str(one.group_within)
+    return (one.condition, one.enabled, repeated, str(one.resolve_after), grouped, one.actor)
 
 
 @alerts_command.command("set")
@@ -115,7 +114,17 @@ def _rule(one: AlertRule) -> tuple[object, ...]:
 @click.option(
     "--repeat-hours", type=click.FloatRange(min=0), help="Tell again after that; 0: never."
 )
-def set_command(condition: str, enabled: bool | None, repeat_hours: float | None) -> None:
+@click.option(
+    "--group-minutes",
+    type=click.FloatRange(min=0),
+    help="Syncs that fail for one reason within it are one alert; 0: never.",
+)
+def set_command(
+    condition: str,
+    enabled: bool | None,
+    repeat_hours: float | None,
+    group_minutes: float | None,
+) -> None:
     """Turn an alert on or off, or say how often it is repeated until somebody looks after it.
 
     \b
@@ -124,6 +133,8 @@ def set_command(condition: str, enabled: bool | None, repeat_hours: float | None
       ipai alerts set quota_exceeded --off
     """
     repeat = None if repeat_hours is None else timedelta(hours=repeat_hours)
-    with _opened() as book:
+    with opened_book() as book:
         book.set_rule(condition, enabled=enabled, repeat_every=repeat)
+        if group_minutes is not None:
+            book.set_grouping(condition, timedelta(minutes=group_minutes))
     click.echo("Done.")

@@ -12,6 +12,7 @@ from ipai_orchestrate.cli.output import ago, answer, console, json_option, print
 from ipai_orchestrate.exceptions import ConfigurationError, NotFoundError
 from ipai_orchestrate.notify import Delivery, Endpoint, Outbox
 from ipai_orchestrate.notify.address_guard import AddressGuard
+from ipai_orchestrate.notify.chat import CHAT_URL
 from ipai_orchestrate.notify.notifier import notifier_name
 from ipai_orchestrate.notify.sending import Outcome, Sender
 from ipai_orchestrate.notify.signature import new_secret
@@ -230,7 +231,11 @@ def _deliver(outbox: Outbox, sender: Sender, number: int) -> None:
         return
     for delivery in claimed:
         try:
-            outcome = sender.send(delivery, SigningSecrets().keys_of(outbox, delivery))
+            secrets = SigningSecrets()
+            if delivery.url == CHAT_URL:
+                outcome = sender.tell(delivery, secrets.addresses_of(outbox, delivery))
+            else:
+                outcome = sender.send(delivery, secrets.keys_of(outbox, delivery))
         except ConfigurationError as error:
             outcome = Outcome(error=str(error))
         outbox.finish(delivery, outcome.http_status, outcome.error)

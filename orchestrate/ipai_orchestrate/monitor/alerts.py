@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Alerts: what is wrong, until it is over. The rules live in SQL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.resources import files
@@ -19,7 +19,7 @@ _Record = TypeVar("_Record")
 
 @dataclass(frozen=True, kw_only=True)
 class AlertChange:
-    """What a look found; `change` is opened, worsened, repeated or resolved."""
+    """What a look found; `change` is opened, worsened, grown, repeated or resolved."""
 
     alert_id: int
     condition: str
@@ -57,8 +57,29 @@ class AlertRule:
     enabled: bool
     repeat_every: timedelta | None
     resolve_after: timedelta
+    group_within: timedelta | None
     updated_at: datetime
     actor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertRoute:
+    """Leads the alerts of an owner, `*` for all, to an endpoint."""
+
+    owner: str
+    endpoint_id: str
+    conditions: list[str] | None
+    min_severity: str
+    created_at: datetime
+    actor: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipient:
+    """An endpoint that would be told; `owners` are those who suffer."""
+
+    endpoint_id: str
+    owners: list[str]
 
 
 class AlertBook:
@@ -66,6 +87,11 @@ class AlertBook:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
+
+    @property
+    def connection(self) -> psycopg.Connection[Any]:
+        """The connection it was opened on."""
+        return self._connection
 
     def check(self) -> list[AlertChange]:
         """Look what is wrong now; return what changed. Nothing while another one looks."""
@@ -93,6 +119,47 @@ class AlertBook:
         """Change a rule; None leaves things as they are, no time at all repeats never."""
         arguments = {"condition": condition, "enabled": enabled, "repeat_every": repeat_every}
         self._call("set_alert_rule", arguments)
+
+    def set_grouping(self, condition: str, group_within: timedelta) -> None:
+        """Say how close failures of one reason must be to be one alert; no time at all: never."""
+        self._call("set_grouping", {"condition": condition, "group_within": group_within})
+
+    def set_owner(self, instance_id: str, owner: str) -> None:
+        """Say who is told what is wrong with an instance; empty: whom its spec names."""
+        self._call("set_owner", {"instance_id": instance_id, "owner": owner})
+
+    def routes(self) -> list[AlertRoute]:
+        """Which owners' alerts go where."""
+        return self._all(AlertRoute, "routes", {})
+
+    def route(
+        self,
+        owner: str,
+        endpoint_id: str,
+        *,
+        conditions: Sequence[str] | None = None,
+        min_severity: str = "warning",
+    ) -> None:
+        """Lead the alerts of an owner to an endpoint, which then hears only what is led to it."""
+        arguments = {"owner": owner, "endpoint_id": endpoint_id, "min_severity": min_severity}
+        self._call("set_route", {**arguments, "conditions": list(conditions or ()) or None})
+
+    def unroute(self, owner: str, endpoint_id: str) -> None:
+        """Take a route away."""
+        self._call("delete_route", {"owner": owner, "endpoint_id": endpoint_id})
+
+    def recipients(
+        self,
+        *,
+        condition: str = "sync_failed",
+        severity: str = "warning",
+        instance_id: str | None = None,
+        owner: str | None = None,
+    ) -> list[Recipient]:
+        """Who would be told of an alert of an instance, or of an owner."""
+        arguments = {"condition": condition, "severity": severity}
+        about = {"instance_id": instance_id, "owner": owner}
+        return self._all(Recipient, "recipients", arguments | about)
 
     def _all(
         self, record: type[_Record], query: str, arguments: Mapping[str, Any]

@@ -21,9 +21,36 @@ select connectors.ack_alert(alert_id => %(alert_id)s) as acked_at;
 
 -- alert_rules --
 -- What alerts are raised for.
-select condition, enabled, repeat_every, resolve_after, updated_at, actor from connectors.alert_rule_list();
+select condition, enabled, repeat_every, resolve_after, group_within, updated_at, actor from connectors.alert_rule_list();
 
 -- set_alert_rule --
 -- Change a rule; what is null stays.
 select connectors.set_alert_rule(
     condition => %(condition)s, enabled => %(enabled)s, repeat_every => %(repeat_every)s) as done;
+
+-- set_grouping --
+-- How close failures of one reason must be to be one alert.
+select connectors.set_alert_grouping(condition => %(condition)s, group_within => %(group_within)s) as done;
+
+-- set_owner --
+-- Who is told what is wrong with an instance.
+select connectors.set_instance_owner(instance_id => %(instance_id)s, owner => %(owner)s) as done;
+
+-- routes --
+-- Which owners' alerts go where.
+select owner, endpoint_id, conditions, min_severity, created_at, actor from connectors.alert_route_list();
+
+-- set_route --
+-- Lead the alerts of an owner to an endpoint.
+select connectors.set_alert_route(
+    owner => %(owner)s, endpoint_id => %(endpoint_id)s, conditions => %(conditions)s,
+    min_severity => %(min_severity)s) as done;
+
+-- delete_route --
+-- Whether there was one.
+select connectors.delete_alert_route(owner => %(owner)s, endpoint_id => %(endpoint_id)s) as deleted;
+
+-- recipients --
+-- Who would be told.
+select endpoint_id, owners from connectors.alert_recipients(
+    condition => %(condition)s, severity => %(severity)s, instance_id => %(instance_id)s, owner => %(owner)s);

@@ -24,6 +24,7 @@ from ipai_orchestrate.exceptions import (
     LeaseLostError,
     OrchestrateError,
 )
+from ipai_orchestrate.notify.chat import CHAT_URL
 from ipai_orchestrate.notify.outbox import Outbox
 from ipai_orchestrate.notify.records import ClaimedDelivery
 from ipai_orchestrate.notify.sending import Outcome, Sender
@@ -131,12 +132,17 @@ class Notifier:
         return len(claimed)
 
     def _send(self, pool: ThreadPoolExecutor, outbox: Outbox, delivery: ClaimedDelivery) -> None:
+        sender, secrets = self._options.sender, self._options.secrets
         try:
-            keys = self._options.secrets.keys_of(outbox, delivery)
+            if delivery.url == CHAT_URL:
+                addresses = secrets.addresses_of(outbox, delivery)
+                sent = pool.submit(sender.tell, delivery, addresses)
+            else:
+                sent = pool.submit(sender.send, delivery, secrets.keys_of(outbox, delivery))
         except (ConfigurationError, ControlPlaneError) as error:
             self._unrecorded.append((delivery, Outcome(error=str(error))))
         else:
-            self._sent[pool.submit(self._options.sender.send, delivery, keys)] = delivery
+            self._sent[sent] = delivery
 
     def _claim(self, outbox: Outbox) -> list[ClaimedDelivery]:
         room = self._options.concurrency - len(self._sent)

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One try of one delivery: guard, signature, post. Its outcome is data, never an exception."""
+"""One try of one delivery: guard, signature, post, or words to a chat. Never an exception."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ipai_orchestrate.exceptions import ConfigurationError
+from ipai_orchestrate.notify import chat
 from ipai_orchestrate.notify.address_guard import AddressGuard, AddressRefusedError
 from ipai_orchestrate.notify.posting import PostError, Reply, post
 from ipai_orchestrate.notify.records import ClaimedDelivery
@@ -40,6 +42,17 @@ class Sender:
         return Outcome(
             reply.http_status, error_text, reply.retry_after_seconds, time.monotonic() - started
         )
+
+    @staticmethod
+    def tell(delivery: ClaimedDelivery, addresses: Sequence[str]) -> Outcome:
+        """Tell a chat; it counts as answered with 200 when the chat took it."""
+        started = time.monotonic()
+        try:
+            error = chat.tell(delivery, addresses)
+        except ConfigurationError as wrong:
+            error = str(wrong)
+        seconds = time.monotonic() - started
+        return Outcome(None if error else 200, error, seconds=seconds)
 
     def _post(self, delivery: ClaimedDelivery, keys: Sequence[bytes]) -> Reply:
         destination = self.guard.check(delivery.url)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds signing secrets by reference: `${NAME}` is a variable, `${secret:NAME}` is in the vault."""
+"""Finds secrets of endpoints: `${NAME}` is a variable, `${secret:NAME}` is in the vault."""
 
 import os
 import time
@@ -24,29 +24,34 @@ class SigningSecrets:
 
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
     ring_file: RingFile = field(default_factory=ring_file)
-    _kept: dict[str, tuple[float, list[bytes]]] = field(default_factory=dict, repr=False)
+    _kept: dict[str, tuple[float, list[str]]] = field(default_factory=dict, repr=False)
 
     def keys_of(self, outbox: Outbox, delivery: ClaimedDelivery) -> list[bytes]:
         """The keys that sign a delivery: the newest, and those it replaces while both are valid."""
-        keys: list[bytes] = []
-        for reference in delivery.secret_refs:
-            keys += self._keys(outbox, delivery, reference)
-        return keys
+        return [
+            signing_key(text, reference)
+            for reference in delivery.secret_refs
+            for text in self._texts(outbox, delivery, reference)
+        ]
 
-    def _keys(self, outbox: Outbox, delivery: ClaimedDelivery, reference: str) -> list[bytes]:
+    def addresses_of(self, outbox: Outbox, delivery: ClaimedDelivery) -> list[str]:
+        """Where a chat is: the newest secret alone."""
+        return self._texts(outbox, delivery, delivery.secret_refs[0])[:1]
+
+    def _texts(self, outbox: Outbox, delivery: ClaimedDelivery, reference: str) -> list[str]:
         found = REFERENCE.fullmatch(reference)
         if found is None:
             message = f"Reference {reference!r} cannot be followed. Name a variable or a secret."
             raise ConfigurationError(message)
         if found["variable"]:
-            return [signing_key(self._variable(found["variable"]), reference)]
-        until, keys = self._kept.get(reference, (0.0, []))
+            return [self._variable(found["variable"])]
+        until, texts = self._kept.get(reference, (0.0, []))
         if time.monotonic() >= until:
             answer = self._answer(outbox, delivery, found["secret"])
             parts = [answer, *([answer["previous"]] if "previous" in answer else [])]
-            keys = [signing_key(self._opened(part), reference) for part in parts]
-            self._kept[reference] = (time.monotonic() + KEPT_SECONDS, keys)
-        return keys
+            texts = [self._opened(part) for part in parts]
+            self._kept[reference] = (time.monotonic() + KEPT_SECONDS, texts)
+        return texts
 
     def _variable(self, name: str) -> str:
         if not self.environment.get(name):
