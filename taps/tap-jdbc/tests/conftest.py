@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +62,12 @@ class Source:
 
     def command(self, *, state: Any = None, catalog: Any = None, **settings: Any) -> TapRun:
         """Read in a process, which ends with an exit code."""
-        return run_tap("tap-jdbc", self.config(**settings), state=state, catalog=catalog)
+        return run_tap(
+            [sys.executable, "-m", "tap_jdbc.tap"],
+            self.config(**settings),
+            state=state,
+            catalog=catalog,
+        )
 
 
 @pytest.fixture

@@ -346,7 +346,7 @@ def test_discovery_tells_keys_types_comments_and_estimates(source):
     assert entry["schema"]["properties"]["a"]["type"] == "integer"
     assert entry["row_count"] == 50
     assert entry["is_view"] is False
-    assert (entry["database"], entry["table"]) == (source.name, "t")
+    assert (entry["database_name"], entry["table_name"]) == (source.name, "t")
 
 
 def test_batch_files_hold_the_bytes_of_the_database(source, tmp_path):

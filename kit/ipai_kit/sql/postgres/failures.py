@@ -70,9 +70,9 @@ def connection_failure(error: psycopg.Error, where: str) -> ConnectorError:
     text = str(error)
     for pattern, kind, message, next_step in _REFUSED:
         if pattern.search(text):
-            return kind(f"{message[:-1]}: {_last_line(text)!r}.", url=where, next_step=next_step)
+            return kind(f"{message[:-1]}: {_reason(text)!r}.", url=where, next_step=next_step)
     return TryAgainLaterError(
-        f"The database cannot be reached: {_last_line(text)!r}.",
+        f"The database cannot be reached: {_reason(text)!r}.",
         for_all=True,
         url=where,
         next_step="Check host, port and firewall; run again when it is up.",
@@ -89,7 +89,7 @@ def is_passing(error: psycopg.Error) -> bool:
 
 def statement_failure(error: psycopg.Error, table: str, stream: str | None) -> ConnectorError:
     """Return the error for a statement that failed."""
-    state, text = error.sqlstate or "", _last_line(error.diag.message_primary or str(error))
+    state, text = error.sqlstate or "", _reason(error.diag.message_primary or str(error))
     if _too_large(error):
         return ConfigurationError(
             f"A value of {table!r} is too large to be read as JSON: {text}.",
@@ -154,6 +154,7 @@ def _too_large(error: psycopg.Error) -> bool:
     )
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else "no message"
+def _reason(text: str) -> str:
+    """The first line, which says what happened; libpq's further lines are advice."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "no message")
+    return line.rpartition(" failed: ")[2].rstrip(".")
