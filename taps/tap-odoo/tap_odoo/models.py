@@ -12,7 +12,15 @@ from typing import Any
 from ipai_kit.resources import package_file
 from tap_odoo.fields import Field, Model, kind_of, kind_of_schema, property_of
 
-__all__ = ["DECLARED", "Output", "Shape", "StreamModel", "declared_properties", "shape_of"]
+__all__ = [
+    "DECLARED",
+    "Output",
+    "Shape",
+    "StreamModel",
+    "declared_properties",
+    "declared_shape",
+    "shape_of",
+]
 
 INVOICES = ("out_invoice", "out_refund", "in_invoice", "in_refund", "out_receipt", "in_receipt")
 
@@ -119,6 +127,12 @@ def declared_properties(stream: str) -> Mapping[str, Any]:
     return properties
 
 
+def declared_shape(stream: StreamModel) -> Shape:
+    """Return a stream as every version has it, without asking a server."""
+    moment = Field("write_date", "datetime")
+    return shape_of(stream, Model(stream.model, fields={"write_date": moment}), {})
+
+
 def shape_of(stream: StreamModel, model: Model, related: Mapping[str, Model]) -> Shape:
     """Settle the members of a stream's records: those declared, and what this server adds."""
     declared = declared_properties(stream.name)
@@ -127,8 +141,11 @@ def shape_of(stream: StreamModel, model: Model, related: Mapping[str, Model]) ->
         for name, schema in declared.items()
         if not _is_by_company(name, declared)
     }
-    for name in sorted(model.fields):
-        if name not in outputs and (extra := _further_output(model, name, bool(declared))):
+    renamed = {
+        one.source.name for one in outputs.values() if one.source is not None and one.equals is None
+    }
+    for name in sorted(model.fields.keys() - outputs.keys() - renamed):
+        if extra := _further_output(model, name, bool(declared)):
             outputs[name] = extra
     every = _with_companies(outputs, declared)
     schema = {

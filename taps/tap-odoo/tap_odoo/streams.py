@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from ipai_kit.exceptions import StreamUnavailableError
+from ipai_kit.exceptions import InternalError, StreamUnavailableError
 from ipai_kit.local import LocalStream
 from tap_odoo.fields import property_of
 from tap_odoo.id_ranges import IdRanges
@@ -39,9 +39,8 @@ class OdooStream(LocalStream):
 
     primary_keys = ("id",)
 
-    def __init__(self, tap: TapOdoo, shape: Shape, source: Source) -> None:
+    def __init__(self, tap: TapOdoo, shape: Shape) -> None:
         self.shape = shape
-        self._source = source
         spec = tap.stream_spec(shape.stream.name)
         self.selected_by_default = spec.selected if spec else True
         self._delivered: list[int] = []  # since the ids were put into STATE
@@ -56,6 +55,10 @@ class OdooStream(LocalStream):
         deleted = {_DELETED: {**noticed, **property_of("datetime")}}
         return {"type": "object", "properties": {**self.shape.schema, **deleted}}
 
+    @property
+    def _source(self) -> Source:
+        return cast("TapOdoo", self.tap).source
+
     # -- what singer-sdk asks ---------------------------------------------------------------
 
     def get_records(self, context: Mapping[str, Any] | None) -> Iterable[dict[str, Any]]:
@@ -67,12 +70,17 @@ class OdooStream(LocalStream):
     def _sync_records(
         self, context: Mapping[str, Any] | None = None, *, write_messages: bool = True
     ) -> Generator[dict[str, Any], Any, Any]:
-        """Leave the stream out when the permission is missing; the others go on."""
+        """Leave out what cannot be read; the others go on, and a failure is told at the end."""
         try:
             yield from super()._sync_records(context, write_messages=write_messages)
         except StreamUnavailableError as error:
             where = {"url": error.url, "status": error.status, "next_step": error.next_step}
             self.tap.progress.skipped(self.name, error.message, **where)
+        except InternalError as error:
+            if self.ABORT_AT_RECORD_COUNT:
+                raise
+            self.tap.progress.failed(self.name, error)
+            cast("TapOdoo", self.tap).failures.append(error)
 
     def _emit(self, context: Mapping[str, Any] | None) -> None:
         del context

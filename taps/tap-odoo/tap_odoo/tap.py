@@ -10,14 +10,14 @@ from typing import Any
 
 from singer_sdk import Stream
 
-from ipai_kit.exceptions import ConfigurationError
+from ipai_kit.exceptions import ConfigurationError, InternalError
 from ipai_kit.rest import Reply, Verdict
 from ipai_kit.rest.transport import Transport
 from ipai_kit.sql.address import parse_address
 from ipai_kit.tap import ConnectorTap
 from tap_odoo.api.replies import classify_odoo
 from tap_odoo.api.source import ApiSource
-from tap_odoo.models import DECLARED, StreamModel
+from tap_odoo.models import DECLARED, Shape, StreamModel, declared_shape
 from tap_odoo.postgres.source import PostgresSource
 from tap_odoo.source import Source
 from tap_odoo.streams import OdooStream
@@ -28,8 +28,15 @@ __all__ = ["TapOdoo"]
 class TapOdoo(ConnectorTap):
     """Singer tap for Odoo 16 to 19."""
 
+    def __init__(self, **kwargs: Any) -> None:
+        self.failures: list[InternalError] = []  # of streams, while the others went on
+        super().__init__(**kwargs)
+
     def discover_streams(self) -> Sequence[Stream]:
-        """Return a stream for each model that is installed."""
+        """Return a stream for each model that is installed; without an address, those we know."""
+        if not any(self.config.get(name) for name in ("database_url", "url", "api_url")):
+            shapes: Sequence[Shape] = [declared_shape(one) for one in DECLARED]
+            return [OdooStream(self, shape) for shape in shapes]
         wanted = [*(one.model for one in DECLARED), *(self.config.get("models") or ())]
         installed = set(self.source.installed(wanted))
         streams = [one for one in DECLARED if one.model in installed]
@@ -42,7 +49,7 @@ class TapOdoo(ConnectorTap):
             if all(one.model != name for one in streams):
                 streams.append(StreamModel(name.replace(".", "_"), name))
         shapes = self.source.shapes(streams)
-        return [OdooStream(self, shape, self.source) for shape in shapes]
+        return [OdooStream(self, shape) for shape in shapes]
 
     def classify(self, reply: Reply) -> Verdict:
         """Judge a reply by Odoo's rules."""
@@ -99,6 +106,8 @@ class TapOdoo(ConnectorTap):
             super()._sync_with(fetcher)
         finally:
             self.source.close()
+        if self.failures:
+            raise self.failures[0]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def fields_to_ask(shape: Shape) -> list[str]:
 def _has_code_of_one_company(shape: Shape) -> bool:
     """Until 17 an account, and so its code, belongs to one company."""
     fields = shape.model.fields
-    return shape.model.name == "account.account" and "code_store" not in fields
+    return shape.model.name == "account.account" and "company_ids" not in fields
 
 
 class RecordMaker:

@@ -60,7 +60,7 @@ class Select:
         )
         moment = f"to_char(t.write_date, {_EXACT})" if self._shape.model.has_write_date else "null"
         order = "t.id" if position.since is None else "t.write_date, t.id"
-        record = f"(select row_to_json(r) from (select {members}) as r)"
+        record = f"(select row_to_json(r) from (select {members}) as r)"  # noqa: S608 -- quoted
         return f"select {record}, t.id, {moment} {self._from_where(position)} order by {order}"
 
     def ids(self) -> str:
@@ -229,7 +229,7 @@ def _linked(source: Field, alias: str) -> str:
 
 def _account_code(fields: Any, company: Company) -> str:
     """From 18 on a code for each top company; before that an account belonged to one company."""
-    if "code_store" in fields:
+    if "company_ids" in fields:
         return f"(t.code_store -> {literal(str(company.root))})"
     above: Sequence[int] = company.above or [company.id]
     return f"case when t.company_id = any({_array(above, 'integer')}) then to_jsonb(t.code) end"
