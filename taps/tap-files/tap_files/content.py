@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import importlib
 import io
 import lzma
 import shutil
 import tempfile
+import zlib
 from typing import Any, BinaryIO, cast
 
-from ipai_kit.exceptions import ConfigurationError
+import pyarrow as pa  # type: ignore[import-untyped]
 
 __all__ = ["peeked", "seekable", "unpacked"]
 
@@ -22,11 +22,13 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class _Prefixed(io.RawIOBase):
-    """Some bytes that were read already, then the rest of a stream."""
+    """Some bytes that were read already, then the rest of a stream, or the error it ended with."""
 
-    def __init__(self, prefix: bytes, rest: BinaryIO) -> None:
+    def __init__(self, prefix: bytes, rest: BinaryIO, error: Exception | None = None) -> None:
         self._prefix = memoryview(prefix)
-        self._rest = rest
+        self._read = getattr(rest, "read1", rest.read)
+        self._rest = rest  # else it might be closed
+        self._error = error
 
     def readable(self) -> bool:
         """Yes."""
@@ -38,21 +40,32 @@ class _Prefixed(io.RawIOBase):
         part: Any = self._prefix[: len(target)]
         if self._prefix:
             self._prefix = self._prefix[len(target) :]
+        elif self._error is not None:
+            raise self._error
         else:
-            part = self._rest.read(len(target))
+            part = self._read(len(target))
         size = len(memoryview(part))
         target[:size] = part
         return size
 
 
 def peeked(content: BinaryIO, size: int) -> tuple[bytes, BinaryIO]:
-    """Return the first bytes, and a stream that still begins with them."""
-    parts, left = [], size
-    while left and (part := content.read(left)):
-        parts.append(part)
-        left -= len(part)
+    """Return the first bytes, and a stream that still begins with them.
+
+    Damage behind them is met where it is, not before what comes ahead of it was read.
+    """
+    read = getattr(content, "read1", content.read)
+    parts: list[bytes] = []
+    left, damage = size, None
+    try:
+        while left and (part := read(left)):
+            parts.append(part)
+            left -= len(part)
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        damage = error
     sample = b"".join(parts)
-    return sample, cast("BinaryIO", io.BufferedReader(_Prefixed(sample, content), _BUFFER))
+    raw = _Prefixed(sample, content, damage)
+    return sample, cast("BinaryIO", io.BufferedReader(raw, _BUFFER))
 
 
 def unpacked(content: BinaryIO) -> BinaryIO:
@@ -80,15 +93,6 @@ def seekable(content: BinaryIO) -> BinaryIO:
 
 
 def _zstd(stream: BinaryIO) -> BinaryIO:
-    for module in ("compression.zstd", "backports.zstd"):
-        try:
-            return cast("BinaryIO", importlib.import_module(module).ZstdFile(stream))
-        except ImportError:
-            continue
-    try:
-        zstandard = importlib.import_module("zstandard")
-    except ImportError as error:
-        message = "A zstd file cannot be unpacked: no library for it is installed."
-        raise ConfigurationError(message, next_step="Install zstandard.") from error
-    reader = zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
-    return cast("BinaryIO", io.BufferedReader(reader, _BUFFER))
+    """By Arrow: the usual binding takes a cut-off file for a whole one."""
+    reader = pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd")
+    return cast("BinaryIO", io.BufferedReader(_Prefixed(b"", reader), _BUFFER))

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import islice
 from typing import Any
-
-import msgspec
 
 from ipai_kit.exceptions import ConnectorError
 from tap_files.listing import SourceFile, list_files
@@ -24,8 +24,7 @@ __all__ = ["Sample", "sample_files", "stream_schema"]
 _FILES = 3
 _SHOWN = 5
 _DEEPEST = 6
-_decode = msgspec.json.Decoder().decode
-_NAMES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_NAMES = {bool: "boolean", int: "integer", float: "number", Decimal: "number", str: "string"}
 
 
 @dataclass
@@ -106,12 +105,20 @@ def _look_into(
         if isinstance(row, Rejected):
             sample.rejected.append(f"{file.name}: {row.reason}")
             continue
-        content = row[1] if isinstance(row[1], dict) else _decode(row[1])
+        content = row[1] if isinstance(row[1], dict) else _decoded(row[1])
         if len(sample.rows) < _SHOWN:
             sample.rows.append(content)
         for name, value in content.items():
             if name not in {EXTRA, SHEET}:
                 columns.setdefault(name, []).append(value)
+
+
+def _decoded(record: bytes) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(record, parse_float=Decimal)
+    except (ValueError, RecursionError):  # beyond Python's limits, and still passed on as it is
+        return {}
+    return content
 
 
 def _property(values: Iterable[Any], pattern: Pattern, *, has_types: bool) -> dict[str, Any]:

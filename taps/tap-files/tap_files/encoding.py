@@ -32,6 +32,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _MANY_NULS = 0.2
+_ASCII = 127
+_ENOUGH_TO_GUESS = 32
 _WESTERN = {"cp1250", "cp1252", "cp1254", "latin_1", "iso8859_1", "iso8859_15", "mac_roman"}
 
 
@@ -73,6 +75,8 @@ def _without_mark(sample: bytes) -> str:
 
 def _guessed(sample: bytes, first: int) -> str:
     """Western single-byte text is taken for cp1252: guesses among its kin are arbitrary."""
+    if sum(byte > _ASCII for byte in sample[first : first + _GUESS_BYTES]) < _ENOUGH_TO_GUESS:
+        return "cp1252"
     start = max(0, first - _GUESS_BYTES // 2)
     best = charset_normalizer.from_bytes(sample[start : start + _GUESS_BYTES]).best()
     if best is None or best.encoding in _WESTERN or best.encoding.startswith("utf"):

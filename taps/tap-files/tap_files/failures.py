@@ -22,7 +22,8 @@ from tap_files.exceptions import FileChangedError, FileMissingError, UnreadableF
 __all__ = ["explained", "shown"]
 
 _DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, UnicodeDecodeError)
-_LIBRARIES = ("aiohttp", "botocore", "paramiko", "gcsfs", "google", "s3fs", "zstandard")
+_BAD_DATA = ("Invalid data stream", "ot a gzipped", "CRC check", "compressed stream", "ecompress")
+_LIBRARIES = ("aiohttp", "botocore", "paramiko", "gcsfs", "google", "s3fs")
 _REFUSED, _UNKNOWN, _BUSY = {401, 403}, {404, 410}, {408, 425, 429}
 _NO_CREDENTIALS = {
     "NoCredentialsError",
@@ -62,7 +63,7 @@ def _explanation(error: Exception, place: str) -> ConnectorError | None:
         return _missing(place)
     if isinstance(error, PermissionError) or name in _NO_CREDENTIALS:
         return _refused(place, text)
-    if isinstance(error, _DAMAGED) or name in {"BadGzipFile", "ZstdError"}:
+    if isinstance(error, _DAMAGED) or name == "BadGzipFile":
         return _damaged(place, text)
     if _is_of_library(error):
         return _by_status(error, place, text)
@@ -79,8 +80,6 @@ def _by_status(error: Exception, place: str, text: str) -> ConnectorError:
         return _refused(place, text)
     if status in _UNKNOWN:
         return _missing(place)
-    if "Decompress" in text or type(error).__module__.startswith("zstandard"):
-        return _damaged(place, text)
     if status and status not in _BUSY and 400 <= status < 500:
         step = "Look at the address and the settings of the store."
         return ConfigurationError(f"{place!r} cannot be read: {text}.", next_step=step)
@@ -104,7 +103,7 @@ def _is_of_library(error: Exception) -> bool:
 
 
 def _is_bad_data(text: str) -> bool:
-    return "Invalid data stream" in text or "Not a gzipped" in text or "CRC check" in text
+    return any(part in text for part in _BAD_DATA)
 
 
 def _text(error: Exception) -> str:

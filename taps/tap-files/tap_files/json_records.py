@@ -21,6 +21,7 @@ _HEAD = 1024
 _UTF8 = {"utf-8", "utf-8-sig", "ascii"}
 _MARK = b"\xef\xbb\xbf"
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_whole = msgspec.json.Decoder(msgspec.Raw).decode
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _syntax = msgspec.json.Decoder(msgspec.defstruct("_Object", [])).decode
 """Goes through an object without building any of it."""
@@ -65,7 +66,7 @@ def read_json_document(
 
 
 def _found(text: bytes, pattern: Pattern) -> list[msgspec.Raw]:
-    place = msgspec.Raw(text.strip())
+    place = _whole(text.strip())
     for name in filter(None, pattern.records_path.split(".")):
         try:
             members = _members(place)

@@ -23,7 +23,15 @@ __all__ = ["SHEET", "read_workbook"]
 
 SHEET = "_sdc_source_sheet"
 _OLD = b"\xd0\xcf\x11\xe0"
-_BROKEN = (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError, SyntaxError)
+_BROKEN = (  # openpyxl trips over what it does not expect in many ways
+    zipfile.BadZipFile,
+    InvalidFileException,
+    AttributeError,
+    LookupError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 Cells = tuple[Any, ...]
 
 

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JSON, Parquet and Excel, as other programs write them: every digit, every shape."""
+
+import datetime
+import json
+from decimal import Decimal
+
+import duckdb
+import openpyxl
+import openpyxl.chart
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+BIG = 123456789012345678901234567890
+LINES = b'{"id":%d,"amount":1.10,"deep":{"x":[1e400,0.1000]},"text":"\\u00e4\xc3\xa4"}\n{ }\n' % BIG
+
+
+# -- JSON ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+def test_the_bytes_of_a_record_stay_as_they_are(read, name):
+    content = LINES if name == "rows.jsonl" else b"[%s]" % LINES.strip().replace(b"\n", b" ,\n")
+    found = read(content, name)
+    record = next(line for line in found.run.lines if b'"RECORD","stream":"rows"' in line)
+
+    assert LINES.partition(b"}\n")[0] in record
+    assert found.lines() == [1, 2]
+    assert found.rows()[1] == {}
+
+
+def test_a_line_that_is_no_object_is_rejected_and_the_others_go_on(read):
+    content = b'\xef\xbb\xbf{"a":1}\r\n\r\n[1]\n"x"\n{"a":NaN}\n{"a":"\xff"}\n{"a":"\\ud800"}\n{"a":2\n{"a":3}'
+    found = read(content, "rows.jsonl", encoding="utf-8")
+
+    assert found.rows() == [{"a": 1}, {"a": 3}]
+    assert found.lines() == [1, 9]
+    assert [line for line, _, _ in found.rejected()] == [3, 4, 5, 6, 7, 8]
+    assert "Record 3 is no JSON object" in found.rejected()[0][1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_json_lines_in_other_encodings(read, encoding):
+    found = read('{"a":"Köln"}\n{"a":2}\n'.encode(encoding), "rows.ndjson")
+
+    assert found.rows() == [{"a": "Köln"}, {"a": 2}]
+
+
+def test_a_json_line_that_is_too_long_is_rejected_with_its_start(read):
+    content = b'{"a":"%s"}\n{"a":2}\n' % (b"x" * 5000)
+    found = read(content, "rows.jsonl", settings={"max_value_bytes": 2000})
+    wide = read(content.decode().encode("utf-16"), "w.jsonl", settings={"max_value_bytes": 2000})
+
+    for one in (found, wide):
+        assert one.rows() == [{"a": 2}]
+        assert [(line, raw[:6]) for line, _, raw in one.rejected()] == [(1, '{"a":"')]
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "rows"),
+    [
+        (b'{"data":{"items":[{"a":1},{"a":2}]}}', "data.items", [{"a": 1}, {"a": 2}]),
+        (b'{"a":1}', "", [{"a": 1}]),
+        (b"[]", "", []),
+        (b' \n [ {"a":1} ] ', "", [{"a": 1}]),
+        ('[{"a":"ü"}]'.encode("utf-16"), "", [{"a": "ü"}]),
+    ],
+)
+def test_records_of_a_document(read, content, path, rows):
+    assert read(content, "rows.json", records_path=path).rows() == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "code", "says"),
+    [
+        (b'[{"a":1},{"a"', {}, 1, "no JSON document"),
+        (b'{"a":1}\n{"a":2}\n', {}, 1, "set 'format' to 'jsonl'"),
+        (b'{"a":1}', {"records_path": "b.c"}, 78, "no member 'b'"),
+        (b'{"b":[1]}', {"records_path": "b.c"}, 78, "no member 'c'"),
+        (b"[" + b" " * 5000 + b"]", {}, 1, "longer than 'max_value_bytes'"),
+    ],
+)
+def test_a_document_that_cannot_be_read_says_why(read, content, options, code, says):
+    found = read(content, "rows.json", settings={"max_value_bytes": 2000}, **options)
+
+    assert found.error.exit_code == code
+    assert says in str(found.error)
+
+
+def test_elements_that_are_no_objects_are_rejected(read):
+    found = read(b'[{"a":1}, 2, null, [3]]', "rows.json")
+
+    assert found.rows() == [{"a": 1}]
+    assert [(line, raw) for line, _, raw in found.rejected()] == [(2, "2"), (3, "null"), (4, "[3]")]
+
+
+def test_types_of_json_are_found_deep_down(read):
+    content = b'{"a":1,"b":{"c":[{"d":null}]}}\n{"a":1.5,"b":{"c":[{"d":"x"}],"e":true}}\n'
+    deep = {"type": ["null", "object"], "properties": {"d": {"type": ["null", "string"]}}}
+    found = read(content, "rows.jsonl")
+
+    assert found.properties() == {
+        "a": {"type": ["null", "number"]},
+        "b": {
+            "type": ["null", "object"],
+            "properties": {
+                "c": {"type": ["null", "array"], "items": deep},
+                "e": {"type": ["null", "boolean"]},
+            },
+        },
+    }
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8"), max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=4), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.lists(
+        st.dictionaries(st.text("abcäö", min_size=1, max_size=3), JSON, max_size=4), max_size=5
+    )
+)
+def test_whatever_json_writes_comes_back(read, records):
+    lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+    assert read(lines, "rows.jsonl").rows() == records
+    assert read(json.dumps(records), "rows.json").rows() == records
+
+
+# -- Parquet ------------------------------------------------------------------------------------
+
+
+def test_parquet_values_are_exact(read, tmp_path):
+    moment = datetime.datetime(2026, 1, 31, 10, 0, 0, 123456)
+    table = pa.table(
+        {
+            "i": pa.array([2**63 - 1, None]),
+            "u": pa.array([2**64 - 1, 0], pa.uint64()),
+            "d": pa.array(
+                [Decimal("12345678901234567890.1234567890"), None], pa.decimal128(38, 10)
+            ),
+            "f": pa.array([0.1, float("nan")]),
+            "inf": pa.array([float("inf"), float("-inf")]),
+            "ns": pa.array([1769853600123456789, None], pa.timestamp("ns")),
+            "tz": pa.array([moment, None], pa.timestamp("us", "Europe/Berlin")),
+            "s": pa.array([moment.replace(microsecond=0), None], pa.timestamp("s")),
+            "date": pa.array([datetime.date(1500, 2, 28), None]),
+            "time": pa.array([datetime.time(1, 2, 3), None]),
+            "b": pa.array([b"\x00\xff", None]),
+            "bool": pa.array([True, None]),
+            "dict": pa.array(["x", None]).dictionary_encode(),
+            "dur": pa.array([1500, None], pa.duration("ms")),
+            "list": pa.array([[Decimal("1.10"), None], []], pa.list_(pa.decimal128(5, 2))),
+            "struct": pa.array(
+                [{"t": 1769853600123456789, "n": {"b": b"a"}}, None],
+                pa.struct([("t", pa.timestamp("ns")), ("n", pa.struct([("b", pa.binary())]))]),
+            ),
+            "map": pa.array([[("k", 1), ("l", 2)], None], pa.map_(pa.string(), pa.int64())),
+            "twice": pa.array([[("k", 1), ("k", 2)], []], pa.map_(pa.string(), pa.int64())),
+        }
+    )
+    pq.write_table(table, tmp_path / "rows.parquet")
+    found = read(None, "rows.parquet")
+    first, second = found.rows()
+
+    assert first == {
+        "i": 2**63 - 1,
+        "u": 2**64 - 1,
+        "d": "12345678901234567890.1234567890",
+        "f": 0.1,
+        "inf": "Infinity",
+        "ns": "2026-01-31T10:00:00.123456789",
+        "tz": "2026-01-31T10:00:00.123456+00:00",
+        "s": "2026-01-31T10:00:00.000",
+        "date": "1500-02-28",
+        "time": "01:02:03.000000",
+        "b": "AP8=",
+        "bool": True,
+        "dict": "x",
+        "dur": "1500",
+        "list": ["1.10", None],
+        "struct": {"t": "2026-01-31T10:00:00.123456789", "n": {"b": "YQ=="}},
+        "map": {"k": 1, "l": 2},
+        "twice": [{"key": "k", "value": 1}, {"key": "k", "value": 2}],
+    }
+    assert second == {
+        **dict.fromkeys(first),
+        "u": 0,
+        "f": "NaN",
+        "inf": "-Infinity",
+        "list": [],
+        "twice": {},
+    }
+    assert found.properties()["d"] == {"type": ["null", "string"], "format": "x-singer.decimal"}
+    assert found.properties()["tz"] == {"type": ["null", "string"], "format": "date-time"}
+
+
+@pytest.mark.parametrize("program", ["pandas", "polars", "duckdb"])
+def test_reads_parquet_of_other_programs(read, tmp_path, program):
+    rows = [{"id": n, "name": f"n{n}", "tags": [n, n + 1]} for n in range(5)]
+    path = tmp_path / "rows.parquet"
+    if program == "pandas":
+        pd.DataFrame(rows).to_parquet(path, compression="gzip")
+    elif program == "polars":
+        pl.DataFrame(rows).write_parquet(path, compression="zstd")
+    else:
+        query = "select n as id, 'n' || n as name, [n, n + 1] as tags from range(5) t(n)"
+        duckdb.sql(f"copy ({query}) to '{path}' (format parquet)")
+
+    assert read(None, "rows.parquet").rows() == rows
+
+
+def test_parquet_that_is_none_says_so(read, tmp_path):
+    found = read(b"PAR1 no", "rows.parquet")
+
+    assert found.error.exit_code == 1
+    assert "no Parquet file" in str(found.error)
+
+
+# -- Excel --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def workbook(tmp_path):
+    """A book whose first sheet is empty, with a title above a header of two rows."""
+    book = openpyxl.Workbook()
+    book.active.title = "Empty"
+    sheet = book.create_sheet("2026-01")
+    sheet.append(["Report of January"])
+    sheet.append(["Item", None, "Sales", None, None])
+    sheet.append(["id", "name", "net", "at", "done"])
+    moment = datetime.datetime(2026, 1, 31, 10, 30)
+    sheet.append([1, "Müller", 12.5, moment, True])
+    sheet.append([None] * 5)
+    sheet.append([2, "007", 3, datetime.date(2026, 2, 1), False, "more"])
+    sheet.append([3, "=1/0", 10**15, None, None])
+    sheet.merge_cells("A2:B2")
+    sheet.merge_cells("C2:E2")
+    other = book.create_sheet("2026-02")
+    other.append(["x"])
+    other.append(["y"])
+    book.create_chartsheet("Chart").add_chart(openpyxl.chart.BarChart())
+    book.save(tmp_path / "rows.xlsx")
+    return "rows.xlsx"
+
+
+def test_the_first_sheet_that_holds_anything_is_read(read, workbook):
+    found = read(None, workbook, skip_rows=1, header_rows=2)
+
+    assert found.rows() == [
+        {"Item id": 1, "Item name": "Müller", "Sales net": 12.5, "Sales at": "2026-01-31T10:30:00", "Sales done": True},
+        {"Item id": 2, "Item name": "007", "Sales net": 3, "Sales at": "2026-02-01T00:00:00", "Sales done": False, "_sdc_extra": ["more"]},
+        {"Item id": 3, "Item name": None, "Sales net": 10**15, "Sales at": None, "Sales done": None},
+    ]  # fmt: skip
+    assert found.lines() == [4, 6, 7]
+
+
+def test_sheets_are_found_by_pattern_and_named_in_rows(read, workbook):
+    found = read(None, workbook, sheet="2026-*", header_rows=0, skip_rows=3)
+    missing = read(None, workbook, sheet="2027-*")
+
+    assert {row["_sdc_source_sheet"] for row in found.run.records["rows"]} == {"2026-01"}
+    assert missing.error.exit_code == 78
+    assert "there are 'Empty', '2026-01', '2026-02'" in str(missing.error)
+
+
+def test_rows_of_several_sheets_are_numbered_through(read, workbook):
+    found = read(None, workbook, sheet="2026-0?", header_rows=1)
+
+    assert len(set(found.lines())) == len(found.lines())
+    assert found.run.records["rows"][-1]["x"] == "y"
+
+
+def test_everything_of_a_workbook_as_text(read, workbook):
+    found = read(None, workbook, sheet="2026-01", skip_rows=2, types="text", null_values=["007"])
+
+    assert found.rows()[:2] == [
+        {"id": "1", "name": "Müller", "net": "12.5", "at": "2026-01-31T10:30:00", "done": "true"},
+        {"id": "2", "name": None, "net": "3", "at": "2026-02-01T00:00:00", "done": "false", "_sdc_extra": ["more"]},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "Save it as .xlsx"),
+        (b"PK\x03\x04 broken", "no Excel workbook"),
+        (b"", "no Excel workbook"),
+    ],
+)
+def test_other_workbooks_are_refused_with_advice(read, content, says):
+    found = read(content, "rows.xlsx")
+
+    assert found.error.exit_code == 1
+    assert says in str(found.error)
