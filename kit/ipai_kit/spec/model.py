@@ -119,6 +119,8 @@ class StreamSpec(msgspec.Struct, frozen=True, kw_only=True):
     cursor_from: str | None = None
     lookback: timedelta = timedelta()
     selected: bool = True
+    discovered: bool = False
+    """Stands for the streams that discovery finds: their names are the source's."""
     quality: Quality = Quality()
 
 

@@ -110,13 +110,26 @@ def _declarations(
     tap_class: type[Tap], spec: ConnectorSpec, settings: Mapping[str, Any]
 ) -> Iterator[_Broken]:
     streams = tap_class(config=dict(settings)).streams
-    declared = {stream.name for stream in spec.streams}
-    for name in sorted(declared - set(streams)):
+    declared = {stream.name: stream for stream in spec.streams if not stream.discovered}
+    for name in sorted(set(declared) - set(streams)):
         yield _Broken("streams", "is in the spec, but the tap does not have it.", name)
-    for name in sorted(set(streams) - declared):
-        yield _Broken("streams", "is in the tap, but the spec does not list it.", name)
-    for name in sorted(declared.intersection(streams)):
-        yield from _stream_declaration(streams[name], spec.stream(name))
+    found = {name: _found(name, stream.replication_key) for name, stream in streams.items()}
+    if not _discovers(spec):
+        for name in sorted(set(streams) - set(declared)):
+            yield _Broken("streams", "is in the tap, but the spec does not list it.", name)
+        found = {}
+    for name, stream in sorted((found | declared).items()):
+        if name in streams:
+            yield from _stream_declaration(streams[name], stream)
+
+
+def _discovers(spec: ConnectorSpec) -> bool:
+    return any(stream.discovered for stream in spec.streams)
+
+
+def _found(name: str, cursor: str | None = None) -> StreamSpec:
+    """What would be declared of a stream that discovery finds."""
+    return StreamSpec(name=name, description="", sync_mode="full_table", cursor=cursor)
 
 
 def _stream_declaration(stream: Stream, declared: StreamSpec) -> Iterator[_Broken]:
@@ -151,7 +164,10 @@ def _dry_run(
     catalog = selecting(tap_class(config=dict(settings)).catalog_dict, None)
     run = run_tap(tap_class, settings, catalog=catalog)
     oracle = url.streams()
-    for declared in spec.streams:
+    declarations = {one.name: one for one in spec.streams if not one.discovered}
+    if _discovers(spec):
+        declarations = {name: _found(name) for name in oracle} | declarations
+    for declared in declarations.values():
         if declared.name not in oracle:
             yield _Broken("sandbox", "is unknown to the stand-in's oracle.", declared.name)
             continue
