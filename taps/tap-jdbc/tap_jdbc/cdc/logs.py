@@ -240,6 +240,7 @@ class LogRun:
                 break
         self._reached = max(self._reached, until)
         self._checkpoint()
+        self._slot.release(copy)
 
     def _read_page(self, reader: ChangeReader, copy: str, until: int) -> int:
         self._open.clear()
@@ -265,8 +266,9 @@ class LogRun:
         missing = [key for key in stream.keys if key not in {c.name for c in relation.columns}]
         if missing:
             self._streams.remove(stream)
-            message = f"The key of {stream.table.full_name!r} has changed: {missing[0]!r} is gone."
-            error = StreamUnavailableError(message, next_step="Reset the state of this stream.")
+            stream.entry.clear()
+            message = f"The key of {stream.table.full_name!r} has changed; it is {missing} now."
+            error = StreamUnavailableError(message, next_step="The next run copies it anew.")
             self._pass_by(stream, error)
             return None
         types = self._lookup.types(relation)

@@ -102,6 +102,9 @@ where c.oid = any(%(tables)s::oid[])
 -- name: lock
 select pg_try_advisory_lock(hashtextextended(%(lock)s, 0))
 
+-- name: unlock
+select pg_advisory_unlock_all()
+
 -- name: status
 -- What the slot holds back, against what the server allows.
 select (case

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from time import time
 from typing import Any, Final, cast
 
+import msgspec
 from singer_sdk.singerlib import SchemaMessage
 from singer_sdk.singerlib.messages import ActivateVersionMessage
 
@@ -160,7 +162,28 @@ class LogBasedStream(SqlStream):
 
     def write(self, records: Sequence[bytes]) -> None:
         """Write records and tombstones."""
-        self.emit(Block(len(records), b"\n".join(records) + b"\n"))
+        block = Block(len(records), b"\n".join(records) + b"\n")
+        if self._as_bytes:
+            self.emit(block)
+            return
+        for record in map(msgspec.json.decode, records):
+            if record[DELETED_AT]:
+                self._write_mapped_tombstone(record)
+            else:
+                self._write_record_message(record)
+        self.tap.progress.records[self.name] += block.count
+
+    def _write_mapped_tombstone(self, record: Mapping[str, Any]) -> None:
+        """Map a tombstone as if all its columns were null, and leave out what is null then."""
+        whole = {**dict.fromkeys(self.columns), **record}
+        now = datetime.now(UTC).isoformat()
+        for one in self.stream_maps:
+            mapped = one.transform(dict(whole))
+            if mapped is not None:
+                members = {name: value for name, value in mapped.items() if value is not None}
+                self._writer.write_dict_records(
+                    one.stream_alias, [members], now, version=self._stream_version
+                )
 
     def truncate(self) -> None:
         """Begin a generation, so that the target retires everything that is not delivered again."""
