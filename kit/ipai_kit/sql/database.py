@@ -52,7 +52,7 @@ class Table:
     native_id: int | str | None = None
     """The database's own id, e.g. the oid."""
     replica_identity: str = ""
-    """PostgreSQL: `default`, `full`, `index`, `nothing`."""
+    """PostgreSQL: `default`, `full`, `index`, `nothing`; MariaDB and MySQL: `binlog`."""
     sql: str = ""
     """The text of a query of one's own."""
 

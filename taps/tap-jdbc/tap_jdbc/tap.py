@@ -107,6 +107,10 @@ class TapJdbc(ConnectorTap):
         return self._table_type(table)(self, name, table, self.database, options, problem)
 
     def _table_type(self, table: Table) -> type[SqlStream]:
+        if table.replica_identity == "binlog":
+            from tap_jdbc.binlog.stream import BinlogStream  # the driver is an extra
+
+            return BinlogStream
         if table.kind == "table" and table.replica_identity:
             from tap_jdbc.cdc.stream import LogBasedStream  # only PostgreSQL needs its driver
 

@@ -145,6 +145,7 @@ class MySQLDatabase(DialectDatabase):
                 unique_keys=tuple(unique.values()),
                 comment="" if kind == "VIEW" else comment or "",
                 row_estimate=int(rows) if rows is not None else None,
+                replica_identity="" if kind == "VIEW" else "binlog",
             )
             found.append(with_unique_key(table))
         return found

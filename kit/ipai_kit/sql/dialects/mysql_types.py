@@ -31,6 +31,10 @@ def _decimal(text: Any) -> str:
     return _ZEROS.sub(r"\1", str(text))  # ZEROFILL is for display
 
 
+def _two_digits(year: Any) -> int:
+    return int(year) % 100
+
+
 def _bits_of(native_type: str) -> Convert:
     return bits(int(arguments(native_type) or 1))
 
@@ -50,6 +54,7 @@ _RULES = (
         convert=int,
         shown="exact, also unsigned and beyond 2^53",
     ),
+    TypeRule(("year(2)",), "integer", convert=_two_digits, shown="the two digits that it shows"),
     TypeRule(
         ("decimal",),
         "decimal",
