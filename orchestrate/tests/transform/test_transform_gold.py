@@ -217,5 +217,6 @@ def test_the_next_build_touches_only_what_depends_on_the_stream(
         "github_reviews",
         "gold_devops_pull_request_flow",
         "gold_devops_data_freshness",
+        "gold_freshness",
     }
     assert result.rows == 0

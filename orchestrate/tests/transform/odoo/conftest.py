@@ -104,7 +104,7 @@ class Books:
 
     def build(self, *select: str, **options: Any) -> TransformResult:
         """Run dbt for all that stands on Odoo, or for what is selected."""
-        return run_dbt(self.dsn, select=select or ["path:models/silver/odoo+"], **options)
+        return run_dbt(self.dsn, select=select or ["@path:models/silver/odoo"], **options)
 
     def build_ok(self, *select: str, **options: Any) -> TransformResult:
         result = self.build(*select, **options)

@@ -99,7 +99,7 @@ def both(
     both = Both(server.dsn_of(odoo), server.dsn_of(ours))
     restore(server, both.odoo)
     load(tmp_path_factory.mktemp("load"), both.odoo, both.ours)
-    result = run_dbt(both.ours, select=["path:models/silver/odoo+"])
+    result = run_dbt(both.ours, select=["@path:models/silver/odoo"])
     assert result.ok, result.summary()
     assert not [node.name for node in result.nodes if node.status == "warn"]
     yield both

@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
-from datetime import date
+import json
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
+
+from ipai_orchestrate.control_plane import ControlPlane
+from ipai_orchestrate.transform.project import find_project
 
 pytestmark = pytest.mark.slow
 
@@ -91,3 +96,54 @@ def test_a_movement_that_the_quants_do_not_know_is_a_warning(built: Any) -> None
 
     warned = {node.name for node in result.nodes if node.status == "warn"}
     assert warned == {"gold_retail_inventory_equals_all_movements"}
+
+
+def test_freshness_names_the_sources_of_every_view_and_says_what_is_late(built: Any) -> None:
+    """One run three hours ago read quants; the next is due since two and a half hours."""
+    streams = ["stock_quant", "stock_location"]
+    spec = json.dumps({"sync_mode": "incremental", "streams": [{"name": name} for name in streams]})
+    plane = ControlPlane(built.connection)
+    built.connection.execute(
+        "select connectors.register_connector_definition('odoo', 'source_type: odoo', %s)", (spec,)
+    )
+    plane.ensure_instance("one", "ipai_connector_odoo", {}, schedule="0 * * * *")
+    run = plane.claim(plane.enqueue("one"), "worker")
+    assert run is not None
+    plane.complete(run, stateless=True)
+    built.connection.execute(
+        "insert into connectors.run_streams (run_id, stream, job_name)"
+        " select %s, unnest(%s::text[]), 'sync'",
+        (run.id, streams),
+    )
+    plane.enqueue("one", triggered_by="schedule", dedupe_key="due")
+    with built.connection.transaction():
+        built.connection.execute("set local session_replication_role = replica")
+        built.connection.execute(
+            "update connectors.connector_runs set queued_at = now() - interval '4 hours',"
+            " started_at = now() - interval '3 hours', ended_at = now() - interval '170 minutes'"
+            " where status = 'succeeded'"
+        )
+        built.connection.execute(
+            "update connectors.connector_runs set queued_at = now() - interval '150 minutes'"
+            " where dedupe_key = 'due'"
+        )
+    with psycopg.connect(built.dsn) as reader:
+        reader.execute("set role ipai_analyst")
+        rows = reader.execute(
+            "select stream, now() - last_success_at, now() - data_as_of, newest_record_at is null,"
+            " newest_cursor is null, sla_tier, max_latency, now() - late_since, is_late"
+            " from ipai_gold_core.gold_freshness"
+            " where gold_view = 'gold_retail_inventory' and instance_id = 'one'"
+            " and stream in ('stock_quant', 'product_product') order by stream desc"
+        ).fetchall()
+    [(views,)] = built.rows(
+        "select count(distinct gold_view) from ipai_gold_core.gold_freshness where source = 'odoo'"
+    )
+
+    [quants, products] = rows
+    ago = [round(moment.total_seconds() / 600) for moment in (quants[1], quants[2], quants[7])]
+    assert ago == [17, 18, 3]
+    assert quants[3:7] == (False, False, "standard", timedelta(hours=2))
+    assert quants[8] is True
+    assert products == ("product_product", None, None, False, False, None, None, None, None)
+    assert views == len(list((find_project().root / "models/gold").glob("[fr]*/*.sql")))
