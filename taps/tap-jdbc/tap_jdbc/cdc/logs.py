@@ -272,7 +272,12 @@ class LogRun:
             self._pass_by(stream, error)
             return None
         types = self._lookup.types(relation)
-        shape = make_shape(relation, types, stream.keys, stream.wants, self._lookup.translate)
+        hidden = self._lookup.hidden(relation)
+
+        def wants(column: str) -> bool:
+            return column not in hidden and stream.wants(column)
+
+        shape = make_shape(relation, types, stream.keys, wants, self._lookup.translate)
         stream.announce(shape)
         changes = StreamChanges(shape, stream, self._lookup.fill_in)
         self._open.append(changes)

@@ -36,6 +36,10 @@ class Lookup:
             columns[place - 1].name: column_type(native, *about) for place, native, *about in rows
         }
 
+    def hidden(self, relation: Relation) -> set[str]:
+        """Return the columns that this user may not read, though the log holds them."""
+        return {name for (name,) in self._database.fetch(_HIDDEN, {"oid": relation.oid})}
+
     def translate(self, kind: ColumnType, cells: Sequence[Cell]) -> Sequence[bytes]:
         """Return the JSON that a snapshot has for these values."""
         distinct = sorted({cell for cell in cells if cell is not None})
@@ -109,6 +113,13 @@ _COLUMNS = """
 select a.attrelid::regclass::text, a.attname
 from pg_attribute a
 where a.attrelid = %(oid)s and a.attnum > 0 and not a.attisdropped
+"""
+
+_HIDDEN = """
+select a.attname
+from pg_attribute a
+where a.attrelid = %(oid)s and a.attnum > 0 and not a.attisdropped
+    and not has_column_privilege(a.attrelid, a.attnum, 'select')
 """
 
 

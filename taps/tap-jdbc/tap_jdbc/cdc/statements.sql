@@ -57,6 +57,12 @@ join pg_publication p on p.pubname = t.pubname
 left join pg_publication_rel r on r.prpubid = p.oid and r.prrelid = c.oid
 where t.pubname = %(publication)s
 
+-- name: published
+select format('%%I.%%I', t.schemaname, t.tablename)
+from pg_publication_tables t
+where t.pubname = %(publication)s
+order by 1
+
 -- name: writers
 -- Transactions that have changed these tables and are not over.
 select distinct l.virtualtransaction
@@ -106,11 +112,13 @@ select pg_try_advisory_lock(hashtextextended(%(lock)s, 0))
 select pg_advisory_unlock_all()
 
 -- name: status
--- What the slot holds back, against what the server allows.
+-- What the slot holds back, against what the server allows; ages where the server knows them.
 select (case
         when pg_is_in_recovery() then pg_last_wal_replay_lsn()
         else pg_current_wal_lsn()
     end)::text,
+    s.confirmed_flush_lsn::text,
+    s.restart_lsn::text,
     pg_wal_lsn_diff(
         case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end,
         s.confirmed_flush_lsn
@@ -122,6 +130,10 @@ select (case
     case current_setting('max_slot_wal_keep_size')
         when '-1' then null
         else pg_size_bytes(current_setting('max_slot_wal_keep_size'))
-    end
+    end,
+    s.wal_status,
+    s.active,
+    extract(epoch from now() - (to_jsonb(s) ->> 'inactive_since')::timestamptz)::int8,
+    age(s.catalog_xmin)
 from pg_replication_slots s
 where s.slot_name = %(slot)s

@@ -123,7 +123,7 @@ class LogBasedStream(SqlStream):
             columns = {
                 name: dict(make_column(name, kind, nullable=name not in self.keys).schema)
                 for name, kind in shape.types.items()
-                if self.wants(name)
+                if shape.names.index(name) in shape.places
             }
             changed = {
                 name: schema

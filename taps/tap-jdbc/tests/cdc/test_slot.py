@@ -352,3 +352,19 @@ def test_a_table_that_gets_another_key_is_copied_anew_and_the_others_go_on(follo
     assert [one["id"] for one in run.records["public-more"]] == [1]
     assert "has changed" in reasons(run, "stream_skipped")[0]
     assert [one["number"] for one in after.records[STREAM]] == [1]
+
+
+def test_a_column_that_the_user_may_not_read_does_not_leave_through_the_log(followed, reading_role):
+    name = reading_role()
+    followed.change(
+        "create table things (id int primary key, name text, secret text)",
+        f"grant select (id, name) on things to {name}",
+        f"create publication {followed.slot} for table things",
+    )
+    followed.run(user=name)
+    followed.change("insert into things values (1, 'a', 'hidden')")
+
+    run = followed.run(user=name)
+
+    assert followed.delivered(STREAM) == [{"id": 1, "name": "a"}]
+    assert b"hidden" not in b"".join(run.lines)
