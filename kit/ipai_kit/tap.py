@@ -224,6 +224,7 @@ class ConnectorTap(Tap):
         try:
             run.open_ahead(self._roots())
             super().sync_all()
+            cast("FastWriter", self.message_writer).flush()  # no STATE follows when none changed
             run.finish()
         except TargetClosedError:
             raise
