@@ -49,6 +49,7 @@ class TapOdoo(ConnectorTap):
             if all(one.model != name for one in streams):
                 streams.append(StreamModel(name.replace(".", "_"), name))
         shapes = self.source.shapes(streams)
+        self.source.close()  # a run begins with a moment of its own
         return [OdooStream(self, shape) for shape in shapes]
 
     def classify(self, reply: Reply) -> Verdict:

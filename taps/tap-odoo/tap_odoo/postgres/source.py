@@ -157,6 +157,10 @@ class PostgresSource:
             return False
         return True
 
+    def __del__(self) -> None:
+        """Close what a dry run, which singer-sdk ends as it likes, has left open."""
+        self.close()
+
     def close(self) -> None:
         """Close the connection; the next question opens a new one, at a new moment."""
         if self._connection is not None:

@@ -224,17 +224,12 @@ def _serve_json2(sandbox: Sandbox, database: Database) -> None:
     @sandbox.post("/json/2/{model}/{method}")
     async def json_2(request: Request) -> Reply:
         if request.headers.get("authorization") != f"bearer {SECRET}":
-            body = {"name": "werkzeug.exceptions.Unauthorized", "message": "Invalid apikey"}
-            return Reply(body, 401)
+            name = "werkzeug.exceptions.Unauthorized"
+            return Reply({"name": name, "message": "Invalid apikey"}, 401)
         values = msgspec.json.decode(await request.body())
         model, method = request.path_params["model"], request.path_params["method"]
         try:
             result = database.call(model, method, values)
         except OdooError as error:
-            body: dict[str, Any] = {
-                "name": error.name,
-                "message": str(error),
-                "arguments": [str(error)],
-            }
-            return Reply(body, error.status)
+            return Reply({"name": error.name, "message": str(error)}, error.status)
         return Reply(result)

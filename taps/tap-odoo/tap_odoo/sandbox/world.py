@@ -82,11 +82,19 @@ class World:
             for one, schema in properties.items()
         }
         record |= {"id": number, **_SPECIAL.get(model, _nothing)(number, record)}
+        if model == "account.payment":
+            record |= self._of_entry(number)
         if model == "res.partner":
             record["x_region"] = None if number % 3 == 0 else f"Region {number}"
         self.records[model][number] = record
         record["create_date"] = self.now.isoformat(timespec="seconds")
         self._touch(model, number)
+
+    def _of_entry(self, number: int) -> Record:
+        """A payment says the same as its journal entry, which is what it was until 17."""
+        entry = self.records["account.move"][number]
+        names = ("name", "state", "date", "journal_id", "company_id")
+        return {"memo": entry["ref"], **{name: entry[name] for name in names}}
 
     def _touch(self, model: str, number: int) -> None:
         """Half of all records were written at one moment, as one transaction does."""
@@ -197,9 +205,8 @@ def _user(number: int, _: Record) -> Record:
     return {"login": f"user{number}", "company_id": 1, "company_ids": companies, "active": True}
 
 
-def _payment(number: int, record: Record) -> Record:
-    del record
-    return {"move_id": number, "company_id": COMPANIES[number % 2]}
+def _payment(number: int, _: Record) -> Record:
+    return {"move_id": number}
 
 
 def _by_company(name: str, values: Mapping[str, Any]) -> Record:
