@@ -8,12 +8,13 @@ is null have no place in that order and are read every time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from ipai_kit.exceptions import ConfigurationError
-from ipai_kit.sql.database import Column
-from ipai_kit.sql.positions import CursorValue
+from ipai_kit.sql.database import Block, Column, Position, Selection
+from ipai_kit.sql.positions import CursorValue, last_position
 from ipai_kit.sql.reading import Reading
 from ipai_kit.sql.snapshot import begin_snapshot, read_snapshot
 
@@ -107,17 +108,16 @@ def _read_changes(
         entry["replication_key_value"] = values.later(known, latest)
 
 
-def _unbroken(reading: Reading, selection: Any) -> Any:
+def _unbroken(reading: Reading, selection: Selection) -> Iterator[tuple[Block, Position]]:
     """Without a key there is no exact place to go on from: one statement, or none."""
-    from ipai_kit.sql.positions import last_position
-
     for block in reading.database.read(selection):
         yield block, last_position(block, selection.order)
 
 
 def _read_without_cursor(reading: Reading, column: Column) -> None:
     selection = reading.selection(order=reading.key, null=column.name)
-    for block in reading.database.read(selection):
+    blocks = reading.ordered(selection) if reading.key else _unbroken(reading, selection)
+    for block, _ in blocks:
         reading.emit(block)
         reading.checkpoint()
 

@@ -20,6 +20,7 @@ __all__ = ["read_parallel"]
 
 _BLOCKS_AHEAD = 16
 _TICK_SECONDS = 0.2
+_JOIN_SECONDS = 5.0
 
 _Item = tuple[Block, Position] | BaseException | None
 
@@ -51,10 +52,10 @@ class _Pool:
         self._waiting.put(chunk)
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers; one that waits for the server alone ends with the process."""
         self._stop.set()
         for thread in self._threads:
-            thread.join()
+            thread.join(_JOIN_SECONDS)
 
     def _work(self, database: Database) -> None:
         while not self._stop.is_set():

@@ -51,9 +51,9 @@ class Reading:
                     selection = replace(selection, after=position, since=None, limit=left)
                     failures = 0
                     yield block, position
-            except TryAgainLaterError as error:
+            except TryAgainLaterError:
                 failures += 1
-                if failures >= _TRIES or error.for_all:
+                if failures >= _TRIES:
                     raise
                 self.pause(2.0**failures)
             else:
