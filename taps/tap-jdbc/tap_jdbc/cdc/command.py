@@ -102,9 +102,15 @@ def _warnings(loss: str, wal_status: str | None, held: int, limit: int | None) -
 @click.argument("action", type=click.Choice(["status", "drop"]))
 @click.option("--config", "files", multiple=True, help="Settings of the tap, or ENV.")
 def main(action: str, files: tuple[str, ...]) -> None:
-    """Show the replication slot of a source as JSON, or drop it with its publication."""
+    """Show the replication slot of a source as JSON, or drop it with its publication.
+
+    Other databases keep their logs for nobody: there is nothing to show and nothing to drop.
+    """
     config = _settings(files)
     address = address_from_settings(config)
+    if address.kind != "postgresql" and action == "status":
+        click.echo(msgspec.json.encode(asdict(SlotStatus("", ""))))
+        return
     if address.kind != "postgresql":
         message = f"Only PostgreSQL has replication slots, not {address.kind!r}."
         raise ConfigurationError(message, url=address.shown)

@@ -60,8 +60,11 @@ def test_dropping_lets_go_of_the_log_and_of_the_publication(followed, ask):
 
 
 def test_other_databases_have_no_slot(ask, tmp_path):
-    error = ask("status", code=78, url=f"sqlite:///{tmp_path / 'some.db'}")
+    url = f"sqlite:///{tmp_path / 'some.db'}"
 
+    status, error = ask("status", url=url), ask("drop", code=78, url=url)
+
+    assert (status["exists"], status["warnings"]) == (False, [])
     assert "Only PostgreSQL" in error["message"]
 
 
