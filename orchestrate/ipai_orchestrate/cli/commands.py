@@ -12,6 +12,7 @@ _WHERE = {
     "apply": "apply",
     "audit": "audit",
     "cancel": "runs",
+    "cdc": "cdc",
     "check": "source",
     "completion": "completion",
     "connectors": "source",

@@ -66,7 +66,7 @@ class _Seen:
 
 
 @contextmanager
-def _prepared(
+def prepared(
     connector: InstalledConnector,
     config: Mapping[str, Any],
     work_root: Path,
@@ -88,7 +88,7 @@ def list_streams(
     secrets: SecretReader | None = None,
 ) -> dict[str, Any]:
     """The catalog of a source."""
-    with _prepared(connector, config, work_root, secrets) as (tap, directory, redactor):
+    with prepared(connector, config, work_root, secrets) as (tap, directory, redactor):
         return discover(tap, directory, redactor)
 
 
@@ -101,7 +101,7 @@ def check_source(
     secrets: SecretReader | None = None,
 ) -> SourceCheck:
     """Read one record of each stream, or of the named ones."""
-    with _prepared(connector, config, work_root, secrets) as (tap, directory, redactor):
+    with prepared(connector, config, work_root, secrets) as (tap, directory, redactor):
         catalog = discover(tap, directory, redactor)
         names = list(streams) or stream_names(catalog)
         chosen = only(catalog, names)
