@@ -70,7 +70,7 @@ class FastWriter(GenericSingerWriter[bytes, Message]):
 
     def __init__(self, output: BinaryIO | None = None) -> None:
         self._output = output
-        self._buffer: list[bytes] = []
+        self._buffer: list[bytes | memoryview] = []
         self._buffered = 0
 
     def serialize_message(self, message: Message) -> bytes:
@@ -137,7 +137,11 @@ class FastWriter(GenericSingerWriter[bytes, Message]):
                 self._hand_over(stream)
             return
         head, tail = record_line_parts(stream, extracted_at, version)
-        self.write_lines(head + lines[:-1].replace(b"\n", tail + head) + tail)
+        framed = lines.replace(b"\n", tail + head)  # which begins one record too many
+        self._buffer += (head, memoryview(framed)[: -len(head)])
+        self._buffered += len(framed)
+        if self._buffered >= _FLUSH_BYTES:
+            self._flush_lines()
 
     def write_dict_records(
         self,
