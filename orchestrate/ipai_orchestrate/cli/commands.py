@@ -27,6 +27,7 @@ _WHERE = {
     "metrics": "metrics",
     "new": "new",
     "notifier": "notifier",
+    "odoo": "odoo",
     "promote": "releases",
     "releases": "releases",
     "queue": "queue",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A database that a real Odoo made, through tap, target and dbt: Gold says what Odoo's own tables say.
+"""A database that a real Odoo made, through tap, target and dbt: Gold says what Odoo says.
 
-The expected figures are computed anew from Odoo's tables, by other ways than Gold takes: state of the
-entry instead of its copy on the line, Odoo's residual of today with later matches added back.
+The expected figures are computed anew from Odoo's tables, by other ways than Gold takes: state
+of the entry instead of its copy on the line, Odoo's residual of today with later matches added.
 """
 
 from __future__ import annotations
