@@ -8,7 +8,7 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from ipai_kit.exceptions import (
     ConfigurationError,
@@ -56,12 +56,15 @@ def explained(address: str) -> Iterator[None]:
 
 
 def _explanation(error: Exception, place: str) -> ConnectorError | None:
+    if isinstance(error, FileNotFoundError) and _is_of_library(error.__cause__):
+        error = error.__cause__  # fsspec says "not found" of whatever a web server says
     name, text = type(error).__name__, _text(error)
     if name == "FileExpired":
         return FileChangedError(f"{place!r} changed while it was read.", next_step="Run again.")
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return _missing(place)
-    if isinstance(error, PermissionError) or name in _NO_CREDENTIALS:
+    is_refusal = isinstance(error, PermissionError) or name in _NO_CREDENTIALS
+    if is_refusal or text.startswith("Forbidden"):
         return _refused(place, text)
     if isinstance(error, _DAMAGED) or name == "BadGzipFile":
         return _damaged(place, text)
@@ -97,7 +100,7 @@ def _status(error: Exception) -> int:
         return 0
 
 
-def _is_of_library(error: Exception) -> bool:
+def _is_of_library(error: BaseException | None) -> TypeGuard[Exception]:
     modules = {one.__module__.partition(".")[0] for one in type(error).__mro__}
     return not modules.isdisjoint(_LIBRARIES)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -51,6 +52,8 @@ def open_store(path: str, config: Mapping[str, Any]) -> Any:
     if kind == "s3":
         options |= _s3(config)
     elif kind == "gcs":
+        # Reading needs nothing but JSON over HTTP: no gRPC, which ignores the endpoint's scheme.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         options |= _gcs(config)
     elif kind == "sftp":
         options = {"skip_instance_cache": True, **_sftp(path, config)}

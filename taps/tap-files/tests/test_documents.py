@@ -35,7 +35,8 @@ def test_the_bytes_of_a_record_stay_as_they_are(read, name):
 
 
 def test_a_line_that_is_no_object_is_rejected_and_the_others_go_on(read):
-    content = b'\xef\xbb\xbf{"a":1}\r\n\r\n[1]\n"x"\n{"a":NaN}\n{"a":"\xff"}\n{"a":"\\ud800"}\n{"a":2\n{"a":3}'
+    bad = [b"", b"[1]", b'"x"', b'{"a":NaN}', b'{"a":"\xff"}', b'{"a":"\\ud800"}', b'{"a":2']
+    content = b'\xef\xbb\xbf{"a":1}\r\n' + b"\n".join(bad) + b'\n{"a":3}'
     found = read(content, "rows.jsonl", encoding="utf-8")
 
     assert found.rows() == [{"a": 1}, {"a": 3}]
@@ -145,7 +146,7 @@ def test_whatever_json_writes_comes_back(read, records):
 
 
 def test_parquet_values_are_exact(read, tmp_path):
-    moment = datetime.datetime(2026, 1, 31, 10, 0, 0, 123456)
+    moment = datetime.datetime.fromisoformat("2026-01-31T10:00:00.123456")
     table = pa.table(
         {
             "i": pa.array([2**63 - 1, None]),
@@ -243,7 +244,7 @@ def workbook(tmp_path):
     sheet.append(["Report of January"])
     sheet.append(["Item", None, "Sales", None, None])
     sheet.append(["id", "name", "net", "at", "done"])
-    moment = datetime.datetime(2026, 1, 31, 10, 30)
+    moment = datetime.datetime.fromisoformat("2026-01-31T10:30:00")
     sheet.append([1, "Müller", 12.5, moment, True])
     sheet.append([None] * 5)
     sheet.append([2, "007", 3, datetime.date(2026, 2, 1), False, "more"])
@@ -261,11 +262,15 @@ def workbook(tmp_path):
 def test_the_first_sheet_that_holds_anything_is_read(read, workbook):
     found = read(None, workbook, skip_rows=1, header_rows=2)
 
-    assert found.rows() == [
-        {"Item id": 1, "Item name": "Müller", "Sales net": 12.5, "Sales at": "2026-01-31T10:30:00", "Sales done": True},
-        {"Item id": 2, "Item name": "007", "Sales net": 3, "Sales at": "2026-02-01T00:00:00", "Sales done": False, "_sdc_extra": ["more"]},
-        {"Item id": 3, "Item name": None, "Sales net": 10**15, "Sales at": None, "Sales done": None},
-    ]  # fmt: skip
+    names = ["Item id", "Item name", "Sales net", "Sales at", "Sales done"]
+    rows = [
+        [1, "Müller", 12.5, "2026-01-31T10:30:00", True],
+        [2, "007", 3, "2026-02-01T00:00:00", False],
+        [3, None, 10**15, None, None],
+    ]
+
+    assert [list(map(row.get, names)) for row in found.rows()] == rows
+    assert [row.get("_sdc_extra") for row in found.rows()] == [None, ["more"], None]
     assert found.lines() == [4, 6, 7]
 
 
@@ -288,10 +293,10 @@ def test_rows_of_several_sheets_are_numbered_through(read, workbook):
 def test_everything_of_a_workbook_as_text(read, workbook):
     found = read(None, workbook, sheet="2026-01", skip_rows=2, types="text", null_values=["007"])
 
-    assert found.rows()[:2] == [
-        {"id": "1", "name": "Müller", "net": "12.5", "at": "2026-01-31T10:30:00", "done": "true"},
-        {"id": "2", "name": None, "net": "3", "at": "2026-02-01T00:00:00", "done": "false", "_sdc_extra": ["more"]},
-    ]  # fmt: skip
+    assert [list(row.values())[:5] for row in found.rows()[:2]] == [
+        ["1", "Müller", "12.5", "2026-01-31T10:30:00", "true"],
+        ["2", None, "3", "2026-02-01T00:00:00", "false"],
+    ]
 
 
 @pytest.mark.parametrize(

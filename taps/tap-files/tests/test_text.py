@@ -46,7 +46,7 @@ def test_finds_the_encoding(read, encoding):
 
 @pytest.mark.parametrize(
     ("encoding", "text"),
-    [("cp437", "n\nGötz\n"), ("shift_jis", "n\n日本\n"), ("koi8-r", "n\nЖук\n")],
+    [("cp437", "n\nGötz\n"), ("shift_jis", "n\n日本\n"), ("koi8-r", "n\nЖэк\n")],
 )
 def test_takes_the_encoding_it_is_told(read, encoding, text):
     assert read(text.encode(encoding), encoding=encoding).rows() == [{"n": text.split()[1]}]
@@ -286,7 +286,7 @@ def test_unpacks_several_gzip_members_and_what_gzip_itself_wrote(read, tmp_path)
 
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "zst"])
 def test_a_cut_off_archive_gives_what_is_before_the_cut_and_fails(read, suffix):
-    lines = "".join(f"{number},{number * 7919 % 104729}\n" for number in range(200_000))
+    lines = "".join(f"{number},{number * 7919 % 104729}\n" for number in range(40_000))
     packed = PACKERS[suffix](f"a,b\n{lines}".encode())
     found = read(packed[: len(packed) * 2 // 3], f"rows.csv.{suffix}", delimiter=",")
 
@@ -296,7 +296,7 @@ def test_a_cut_off_archive_gives_what_is_before_the_cut_and_fails(read, suffix):
     (failed,) = found.events("file_failed")
     assert failed["file"].endswith(f"rows.csv.{suffix}")
     rows = found.rows()
-    assert len(rows) > 20_000
+    assert len(rows) > 10_000
     assert all(row == {"a": n, "b": n * 7919 % 104729} for n, row in enumerate(rows[:-1]))
     assert found.run.records["files"][0]["is_complete"] is False
 
