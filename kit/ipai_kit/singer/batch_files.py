@@ -52,6 +52,7 @@ BATCH_SETTING: Mapping[str, Any] = {
 
 _DEFAULT_ROWS = 100_000
 _BUFFER_BYTES = 1 << 18
+_ARROW_BLOCK_BYTES = 1 << 24  # also the longest record that it takes
 _SUFFIXES = {"gzip": ".gz", "zstd": ".zst", "none": ""}
 _UNSAFE = re.compile(r"[^\w.-]")
 
@@ -78,6 +79,7 @@ class _OpenFile:
     out: BinaryIO | None
     count: int = 0
     rows: list[Any] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
 
     @property
     def part(self) -> Path:
@@ -108,12 +110,16 @@ class BatchFolder:
     format: str = "jsonl"
     compression: str = "none"
     rows: int = _DEFAULT_ROWS
+    column_types: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """By stream, the Arrow types of flat records: their lines become Parquet without dicts."""
     _open: dict[tuple[str, int | None], _OpenFile] = field(default_factory=dict)
 
     def add_lines(self, stream: str, lines: bytes, count: int, version: int | None) -> bool:
         """Add JSON lines to the file of a stream; says whether it is full."""
         file = self._file(stream, version)
-        if file.out is None:
+        if file.out is None and stream in self.column_types:
+            file.lines.append(lines)
+        elif file.out is None:
             file.rows += [_decode(line) for line in lines.splitlines()]
         else:
             file.out.write(lines)
@@ -132,7 +138,7 @@ class BatchFolder:
         for key in [key for key in self._open if stream in {None, key[0]}]:
             file = self._open[key]
             if file.out is None:
-                self._write_parquet(file)
+                self._write_parquet(file, self.column_types.get(key[0], {}))
             else:
                 file.out.close()
             file.part.replace(file.path)
@@ -184,14 +190,28 @@ class BatchFolder:
             return cast("BinaryIO", arrow.output_stream(path, compression="zstd"))
         return path.open("wb", buffering=_BUFFER_BYTES)
 
-    def _write_parquet(self, file: _OpenFile) -> None:
+    def _write_parquet(self, file: _OpenFile, types: Mapping[str, str]) -> None:
         arrow, parquet = _arrow("pyarrow", "Parquet"), _arrow("pyarrow.parquet", "Parquet")
         try:
-            table = arrow.Table.from_pylist(file.rows)
+            tables = [arrow.Table.from_pylist(file.rows)] if file.rows or not file.lines else []
+            if file.lines:
+                tables.append(_flat_table(b"".join(file.lines), types))
+            table = arrow.concat_tables(tables, promote_options="default")
             parquet.write_table(table, file.part, compression=self.compression)
         except (arrow.ArrowException, OverflowError) as error:
             text = f"Records do not fit into the columns of a Parquet file: {error}."
             raise InternalError(text, next_step="Set the format 'jsonl'.") from error
+
+
+def _flat_table(lines: bytes, types: Mapping[str, str]) -> Any:
+    """Read JSON lines into columns of known types; a value of another type is an error."""
+    arrow, reading = _arrow("pyarrow", "Parquet"), _arrow("pyarrow.json", "Parquet")
+    fields = [(name, arrow.type_for_alias(alias)) for name, alias in types.items()]
+    return reading.read_json(
+        arrow.py_buffer(lines),
+        read_options=reading.ReadOptions(block_size=_ARROW_BLOCK_BYTES),
+        parse_options=reading.ParseOptions(explicit_schema=arrow.schema(fields)),
+    )
 
 
 def _local_folder(root: str) -> Path:

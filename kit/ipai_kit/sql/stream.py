@@ -38,6 +38,13 @@ __all__ = ["DELETED_AT", "SqlStream"]
 
 DELETED_AT = "_sdc_deleted_at"
 _decode_lines = msgspec.json.Decoder().decode_lines
+_ARROW: Mapping[frozenset[str], str] = {
+    frozenset({"integer"}): "int64",
+    frozenset({"number"}): "double",
+    frozenset({"number", "string"}): "double",
+    frozenset({"boolean"}): "bool",
+    frozenset({"string"}): "string",
+}
 _DELETED_AT_SCHEMA = {
     "type": ["string", "null"],
     "format": "date-time",
@@ -61,6 +68,7 @@ class SqlStream(LocalStream):
         self.table = table
         self.database = database
         self._keys_due = 0.0
+        self._rows_at_state = 0
         self.options = options or StreamOptions()
         super().__init__(tap, schema=self._table_schema(), name=name)
         self.primary_keys = list(self.options.key or table.primary_key)
@@ -177,6 +185,8 @@ class SqlStream(LocalStream):
         """Read as the replication method says, and find what is gone."""
         if self.problem:
             raise self.problem
+        if self._as_bytes and self._writer.batches and (types := self._arrow_types()):
+            self._writer.batches.column_types[self.name] = types
         if self.config.get("full_refresh"):
             self.entry.clear()
         if self.replication_method == REPLICATION_FULL_TABLE or not self.replication_key:
@@ -246,8 +256,28 @@ class SqlStream(LocalStream):
         self.tap.progress.records[self.name] += block.count
         self.tap.progress.report(self.name)
 
+    def _arrow_types(self) -> dict[str, str] | None:
+        """The columns as Arrow types; None where a value has members of its own."""
+        found: dict[str, str] = {}
+        for name in self.columns:
+            column = self.table.column(name)
+            kinds = column.schema.get("type", ()) if column else ()
+            kinds = {kinds} if isinstance(kinds, str) else set(kinds)
+            alias = _ARROW.get(frozenset(kinds - {"null"}))
+            if alias is None:
+                return None
+            found[name] = alias
+        if self.options.deletes == "compare":
+            found[DELETED_AT] = "string"
+        return found
+
     def checkpoint(self) -> None:
-        """Let STATE leave when some time has passed since the last."""
+        """Let STATE leave when some time has passed since the last, and a file is full."""
+        batches = self._writer.batches
+        written = self.tap.progress.records[self.name]
+        if batches and written - self._rows_at_state < batches.rows:
+            return
+        self._rows_at_state = written
         if self._keys is None:
             self.tap.run.write_state()
             return

@@ -367,6 +367,30 @@ def test_batch_files_hold_the_bytes_of_the_database(source, tmp_path):
     assert lines[0] == b'{"id":1,"n":"1.10"}'
 
 
+def test_parquet_files_hold_the_same_values(source, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    source.execute(
+        "create table t (id bigint primary key, n numeric, f float8, b boolean, d bytea, "
+        "at timestamptz, day date)",
+        "insert into t select 9007199254740990 + n, n * 1.10, n / 8.0, n % 2 = 0, 'x', "
+        "timestamptz 'infinity', date '0044-03-15 BC' from generate_series(1, 250) n",
+        "insert into t (id) values (1)",
+    )
+    batches = {
+        "storage": {"root": str(tmp_path)},
+        "encoding": {"format": "parquet"},
+        "batch_size": 100,
+    }
+
+    lines = source.run().records["public-t"]
+    run = source.run(batch_config=batches, chunk_rows=100)
+
+    files = [one["manifest"][0] for one in run.messages if one["type"] == "BATCH"]
+    tables = [parquet.read_table(file.removeprefix("file://")) for file in files]
+    assert [row for table in tables for row in table.to_pylist()] == lines
+    assert {str(kind) for kind in tables[0].schema.types} == {"int64", "string", "double", "bool"}
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [
