@@ -48,6 +48,11 @@ KIT_SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "minimum": 0,
         "description": "Longest wait for quota before the run ends with 'try again later'.",
     },
+    "oauth_door": {
+        "type": "object",
+        "secret": True,
+        "description": "Where access tokens are renewed; whoever runs the tap sets it.",
+    },
     "emit_activate_version_messages": {
         "type": "boolean",
         "description": "After a whole read, tell the target that rows not seen are gone.",

@@ -6,6 +6,8 @@ OrchestrateError                  70  our bug, unless a subclass says otherwise
 │   ├── DeclarationError          78  reviewed files have mistakes; carries their places
 │   ├── SecretError               78  a secret is not there, not due, or does not open
 │   └── ServerTooOldError         78  the PostgreSQL server lacks what the control plane needs
+├── CredentialsRefusedError       77  an issuer refuses a grant: sign in again; carries its code
+├── TokenEndpointError            75  an issuer gives no token now; trying again later may help
 ├── DatabaseUnavailableError      75  the database cannot be reached or started now
 ├── MigrationError                78  the schema and this version of the program do not fit
 └── ControlPlaneError              1  the control plane refused; carries SQLSTATE, detail and hint
@@ -51,6 +53,22 @@ class SecretError(ConfigurationError):
 
 class ServerTooOldError(ConfigurationError):
     """The PostgreSQL server is older than the control plane runs on."""
+
+
+class CredentialsRefusedError(OrchestrateError):
+    """The issuer of a grant refuses it; only a new login helps."""
+
+    exit_code: ClassVar[int] = 77
+
+    def __init__(self, message: str, *, code: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class TokenEndpointError(OrchestrateError):
+    """The issuer of a grant gives no token now; trying again later may help."""
+
+    exit_code: ClassVar[int] = 75
 
 
 class DatabaseUnavailableError(OrchestrateError):

@@ -4,6 +4,7 @@
 from ipai_kit.auth.fixed import ApiKeyAuth, BasicAuth, BearerAuth
 from ipai_kit.auth.github_app import GitHubAppAuth
 from ipai_kit.auth.google import ServiceAccountAuth
+from ipai_kit.auth.handed import HandedTokenAuth
 from ipai_kit.auth.oauth import (
     ClientCredentials,
     OAuthClient,
@@ -22,6 +23,7 @@ __all__ = [
     "ClientCredentials",
     "FileTokenStore",
     "GitHubAppAuth",
+    "HandedTokenAuth",
     "MemoryTokenStore",
     "OAuthClient",
     "RefreshToken",

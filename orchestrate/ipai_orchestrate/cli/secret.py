@@ -11,7 +11,8 @@ import click
 from ipai_orchestrate.cli.output import ago, answer, console, json_option, print_json, print_table
 from ipai_orchestrate.cli.plane import opened_plane
 from ipai_orchestrate.exceptions import ConfigurationError
-from ipai_orchestrate.secrets import RingFile, SecretStore, ring_file
+from ipai_orchestrate.secrets import Grant, RingFile, SecretStore, ring_file
+from ipai_orchestrate.secrets.token_endpoint import refreshed
 
 expires_option = click.option(
     "--expires-at", metavar="TIME", help="When its issuer stops to accept it, e.g. 2027-01-31."
@@ -98,6 +99,51 @@ def rotate(
     console().print(f"Version {done.version} of {name} is in use.")
     for run_id in done.cancelled:
         console().print(f"Cancelled run {run_id}, which held the old value.")
+
+
+@secret_command.command("grant")
+@click.argument("name")
+@click.option("--token-url", required=True, metavar="URL", help="Where the issuer gives tokens.")
+@click.option("--client-id", required=True, help="The application's id at the issuer.")
+@click.option("--scope", "scopes", multiple=True, help="What was granted; may be repeated.")
+@click.option("--secret-in-header", is_flag=True, help="Send the client secret as Basic.")
+@click.option("--description", default="", help="For people.")
+@expires_option
+def grant(
+    name: str,
+    token_url: str,
+    client_id: str,
+    scopes: tuple[str, ...],
+    secret_in_header: bool,
+    description: str,
+    expires_at: str | None,
+) -> None:
+    """Store an OAuth grant: a refresh token that renews itself; again after a new login.
+
+    Refresh token and client secret are asked for, or read from standard input as the first and the
+    second line. The grant is tried before it is stored. Runs get its access token as
+    ${secret:NAME}; it is renewed before it ends, once for all workers.
+
+    \b
+    Examples:
+      ipai secret grant google/ads --token-url https://oauth2.googleapis.com/token --client-id 42
+      ipai secret grant google/ads --token-url https://oauth2.googleapis.com/token \\
+        --client-id 42 --expires-at 2027-01-31 < tokens
+    """
+    until = _moment(expires_at)
+    refresh_token, client_secret = _grant_values()
+    asked = Grant(
+        token_url=token_url,
+        client_id=client_id,
+        client_secret=client_secret,
+        refresh_token=refresh_token,
+        secret_in_header=secret_in_header,
+        expires_at=until.timestamp() if until else None,
+        scopes=scopes,
+    )
+    with _opened_store() as (store, _):
+        store.store_grant(name, refreshed(asked), description)
+    console().print(f"Stored. Refer to it as ${{secret:{name}}}", soft_wrap=True)
 
 
 @secret_command.command("list")
@@ -211,6 +257,19 @@ def _value() -> str:
         message = "The value is empty. Type it, or pass it on standard input."
         raise ConfigurationError(message)
     return value
+
+
+def _grant_values() -> tuple[str, str | None]:
+    """Refresh token and client secret."""
+    if sys.stdin.isatty():
+        token: str = click.prompt("Refresh token", hide_input=True)
+        secret: str = click.prompt("Client secret", hide_input=True, default="", show_default=False)
+    else:
+        token, _, secret = sys.stdin.read().partition("\n")
+    if not token.strip():
+        message = "There is no refresh token. Type it, or pass it as the first line of input."
+        raise ConfigurationError(message)
+    return token.strip(), secret.strip() or None
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -52,6 +52,9 @@ class Connector:
 def child_environment(directory: Path, **own: str) -> dict[str, str]:
     """What a connector may know of its surroundings: no credentials, no database address."""
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    for name in ("NO_PROXY", "no_proxy"):  # the door to new access tokens is on loopback
+        if {"HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"} & passed_on.keys():
+            passed_on[name] = ",".join(filter(None, (passed_on.get(name), "127.0.0.1")))
     return {**passed_on, "TMPDIR": str(directory), **own}
 
 

@@ -10,9 +10,11 @@ from typing import Any, Literal
 from ipai_orchestrate.control_plane import ErrorClass
 from ipai_orchestrate.exceptions import (
     ConfigurationError,
+    CredentialsRefusedError,
     DatabaseUnavailableError,
     LeaseLostError,
     OrchestrateError,
+    TokenEndpointError,
 )
 from ipai_orchestrate.pipeline.log_line import LogLine
 from ipai_orchestrate.pipeline.transfer import Ending
@@ -46,6 +48,10 @@ def class_of(error: OrchestrateError) -> ErrorClass:
     """The class of a failure that no connector is to blame for."""
     if isinstance(error, ConfigurationError):
         return "configuration"
+    if isinstance(error, CredentialsRefusedError):
+        return "credentials"
+    if isinstance(error, TokenEndpointError):
+        return "try_again_later"
     if isinstance(error, DatabaseUnavailableError):
         return "database"
     return "worker_lost" if isinstance(error, LeaseLostError) else "internal"

@@ -166,7 +166,11 @@ class _Job:
         settings = within_quota(resolve(spec, self.run.config, os.environ, secrets), self.run.quota)
         self.redactor.add(*secrets.to_mask, *secret_values(spec, settings))
         self.observer.started(str(self.run.id), self.run.instance_id, self.run.mode)
-        with self._tap(settings, directory) as tap, self._target(spec, directory) as target:
+        with (
+            secrets.handed_over(self.run.config, self.redactor.add) as door,
+            self._tap({**settings, **door}, directory) as tap,
+            self._target(spec, directory) as target,
+        ):
             ending = self._transfer(tap, target)
         return self._judge(ending)
 

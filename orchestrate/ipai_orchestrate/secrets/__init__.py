@@ -3,6 +3,7 @@
 
 from ipai_orchestrate.secrets.audit import AuditReport, AuditRow, Mark, verify
 from ipai_orchestrate.secrets.envelope import Sealed
+from ipai_orchestrate.secrets.grant import Grant
 from ipai_orchestrate.secrets.key_ring import KeyRing, RingFile, ring_file
 from ipai_orchestrate.secrets.reading import SecretReader, instance_secrets, run_secrets
 from ipai_orchestrate.secrets.store import KeyUse, RotatedSecret, SecretStore, StoredSecret
@@ -10,6 +11,7 @@ from ipai_orchestrate.secrets.store import KeyUse, RotatedSecret, SecretStore, S
 __all__ = [
     "AuditReport",
     "AuditRow",
+    "Grant",
     "KeyRing",
     "KeyUse",
     "Mark",

@@ -65,3 +65,26 @@ from connectors.secret_audit_list(after_seq => %(after_seq)s, "limit" => %(limit
 -- audit_head --
 -- The last row of the log, as the database knows it.
 select seq, hash from connectors.secret_audit_head;
+
+-- store_grant --
+-- Store what a user has granted.
+select connectors.store_oauth_grant(
+    name => %(name)s, token_url => %(token_url)s, client_id => %(client_id)s, value => %(value)s, sealed => %(sealed)s,
+    scopes => %(scopes)s, description => %(description)s, expires_at => %(expires_at)s,
+    access_expires_at => %(access_expires_at)s) as version;
+
+-- lock_grant --
+-- Be the only one to renew it, until the transaction ends.
+select version, status, failure from connectors.lock_oauth_grant(
+    run_id => %(run_id)s, lease_token => %(lease_token)s, name => %(name)s);
+
+-- save_grant --
+-- Store a renewed pair.
+select connectors.save_oauth_tokens(
+    run_id => %(run_id)s, name => %(name)s, expected_version => %(version)s, value => %(value)s, sealed => %(sealed)s,
+    access_expires_at => %(access_expires_at)s, expires_at => %(expires_at)s) as version;
+
+-- fail_grant --
+-- Its issuer refuses it.
+select connectors.fail_oauth_grant(
+    run_id => %(run_id)s, name => %(name)s, expected_version => %(version)s, failure => %(failure)s) as done;

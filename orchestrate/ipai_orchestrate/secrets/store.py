@@ -10,7 +10,9 @@ from psycopg.types.json import Jsonb
 
 from ipai_orchestrate.secrets import calls
 from ipai_orchestrate.secrets.envelope import Sealed, rewrap, seal
+from ipai_orchestrate.secrets.grant import Grant
 from ipai_orchestrate.secrets.key_ring import RingFile
+from ipai_orchestrate.secrets.renewal import moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,19 @@ class SecretStore:
             "expires_at": expires_at,
         }
         return calls.rows(self._connection, RotatedSecret, "rotate", arguments)[0]
+
+    def store_grant(self, name: str, grant: Grant, description: str = "") -> None:
+        """Store what a user has granted, or replace it after a new login."""
+        arguments = self._closed(grant.value) | {
+            "name": name,
+            "token_url": grant.token_url,
+            "client_id": grant.client_id,
+            "scopes": list(grant.scopes),
+            "description": description,
+            "expires_at": moment(grant.expires_at),
+            "access_expires_at": moment(grant.access_expires_at),
+        }
+        calls.value(self._connection, "store_grant", arguments)
 
     def delete(self, name: str, *, force: bool = False) -> None:
         """Forget a secret; refused while an instance refers to it, unless forced."""
