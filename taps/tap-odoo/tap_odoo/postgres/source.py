@@ -112,9 +112,9 @@ class PostgresSource:
 
     def _copy(self, query: str, shape: Shape) -> Iterator[tuple[int, bytes]]:
         connection = self._snapshot()
-        connection.execute("savepoint one_stream")
         done = False
         try:
+            connection.execute("savepoint one_stream")
             yield from copy_lines(connection, query, self._check)
             done = True
         except psycopg.Error as error:
