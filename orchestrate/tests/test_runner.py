@@ -180,6 +180,16 @@ def test_a_run_stores_rows_state_logs_and_its_own_end(bench):
     assert [] == list(bench.options.work_root.iterdir())
 
 
+def test_a_run_tells_what_its_connectors_took_of_the_machine(bench):
+    bench.tap(READ_THREE)
+    result = bench.run()
+    (cost,) = bench.plane.run_costs(run_id=result.run_id)
+
+    assert {"tap", "target"} == set(cost.parts)
+    assert cost.cpu_seconds > 0
+    assert cost.peak_memory_bytes > 1 << 20
+
+
 def test_the_next_run_starts_where_the_last_one_ended(bench):
     bench.tap(READ_THREE)
     bench.run()

@@ -44,6 +44,7 @@ _WHERE = {
     "spec": "spec",
     "state": "state",
     "up": "up",
+    "usage": "usage",
     "webhook": "webhook",
     "worker": "worker",
     "workers": "workers",

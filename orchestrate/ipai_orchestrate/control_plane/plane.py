@@ -29,6 +29,7 @@ from ipai_orchestrate.control_plane.records import (
     MeltanoParts,
     ReapedRun,
     RegisteredDefinition,
+    RunCost,
     RunStatus,
     RunSummary,
     StateVersion,
@@ -248,6 +249,17 @@ class ControlPlane:
     def record_streams(self, run: ClaimedRun, rows: Rows) -> None:
         """Write totals so far: stream, received, inserted, updated, unchanged, dead and so on."""
         self._value("record_streams", _lease(run) | {"streams": Jsonb(list(rows))})
+
+    def record_usage(self, run: ClaimedRun, usage: Mapping[str, Mapping[str, Any]]) -> None:
+        """Write what its processes took: by tap and target, user_seconds and so on."""
+        self._value("record_usage", _lease(run) | {"usage": Jsonb(dict(usage))})
+
+    def run_costs(
+        self, limit: int = 20, instance_id: str | None = None, run_id: UUID | None = None
+    ) -> list[RunCost]:
+        """What runs took, newest first."""
+        arguments = {"limit": limit, "instance_id": instance_id, "run_id": run_id}
+        return self._all(RunCost, "run_costs", arguments)
 
     def record_quota(self, run: ClaimedRun, usage: Mapping[str, Any]) -> dict[str, Any] | None:
         """Write requests so far, and limit, remaining and reset_in (seconds) as the source says.

@@ -110,6 +110,18 @@ select connectors.append_connector_logs(
 select connectors.record_run_streams(
     run_id => %(run_id)s, lease_token => %(lease_token)s, streams => %(streams)s) as written;
 
+-- record_usage --
+-- Write what the processes of a run took of the machine.
+select connectors.record_run_usage(
+    run_id => %(run_id)s, lease_token => %(lease_token)s, usage => %(usage)s) as written;
+
+-- run_costs --
+-- What runs took, newest first.
+select run_id, instance_id, source, owner, status, started_at, seconds, rows_processed, requests, bytes,
+    cpu_seconds, peak_memory_bytes, parts, streams
+from connectors.run_cost_list(
+    max_rows => %(limit)s, of_instance => %(instance_id)s, of_run => %(run_id)s);
+
 -- record_quota --
 -- Write what a run has used of its quota, and what the source says is left.
 select connectors.record_quota_usage(

@@ -125,6 +125,26 @@ class InstanceSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunCost:
+    """What a run took of sources and machine; `parts` are tap and target, `streams` tables."""
+
+    run_id: UUID
+    instance_id: str
+    source: str
+    owner: str | None
+    status: str
+    started_at: datetime
+    seconds: float | None
+    rows_processed: int
+    requests: int
+    bytes: int
+    cpu_seconds: float | None
+    peak_memory_bytes: int | None
+    parts: dict[str, Any]
+    streams: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSummary:
     """One line in a list of runs."""
 

@@ -27,6 +27,7 @@ from ipai_orchestrate.pipeline.log_line import LogLine
 from ipai_orchestrate.pipeline.outcome import TERMINATED, TRY_AGAIN_LATER, Failure
 from ipai_orchestrate.pipeline.tally import Tally
 from ipai_orchestrate.pipeline.transfer import Wish
+from ipai_orchestrate.pipeline.usage import Usage
 
 LEASE_SECONDS = 60
 TICK_SECONDS = 0.5
@@ -51,6 +52,7 @@ class Ledger:
         self._figures: list[dict[str, Any]] = []
         self._written_figures = self._figures
         self._quota: Mapping[str, float] = {}
+        self._usage: Mapping[str, Usage] = {}
         self._state_due = self._heartbeat_due = 0.0
         self._renewed = time.monotonic()
         self._closing = threading.Event()
@@ -85,6 +87,10 @@ class Ledger:
     def count(self, tally: Tally) -> None:
         """Keep the newest figures."""
         self._figures, self._quota = tally.figures(), tally.quota
+
+    def use(self, usage: Mapping[str, Usage]) -> None:
+        """Keep what the run's processes took of the machine."""
+        self._usage = usage
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep the newest STATE; an older one that was not stored yet is not needed any more."""
@@ -130,6 +136,9 @@ class Ledger:
             if self._quota:
                 plane.record_quota(self._run, self._quota)
             self._written_figures = figures
+        if self._usage:
+            plane.record_usage(self._run, {part: vars(one) for part, one in self._usage.items()})
+            self._usage = {}
 
     def _renew(self, plane: ControlPlane) -> None:
         answer = plane.heartbeat(self._run, self._lease_seconds)

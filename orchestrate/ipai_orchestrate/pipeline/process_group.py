@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from ipai_orchestrate.pipeline.usage import Meter, Usage
+
 BECOME = str(Path(__file__).parents[1] / "become.py")
 KEEPER = ["/bin/sh", "-c", "read -r _; kill -KILL 0", "ipai-keeper"]
 PIPE_BYTES = 1 << 20
@@ -57,6 +59,7 @@ class ProcessGroup:
         except BaseException:
             self._reap(self._keeper)
             raise
+        self._meter = Meter(self._leader.pid)
 
     def _start(self, launch: Launch, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -82,6 +85,9 @@ class ProcessGroup:
     ) -> None:
         """Kill whatever is left, grandchildren included, and reap the own children."""
         self.kill()
+        if self._leader.returncode is None:
+            self._signal(signal.SIGKILL)
+            self._leader.returncode = self._meter.reap(wait=True)
         self._reap(self._leader)
         self._reap(self._keeper)
 
@@ -98,7 +104,14 @@ class ProcessGroup:
     @property
     def exit_code(self) -> int | None:
         """None while the connector runs; below zero, the signal that killed it."""
-        return self._leader.poll()
+        if self._leader.returncode is None:  # not by Popen.poll, which keeps no usage
+            self._leader.returncode = self._meter.reap()
+        return self._leader.returncode
+
+    @property
+    def usage(self) -> Usage:
+        """What it took of the machine, once it has ended."""
+        return self._meter.usage or Usage()
 
     @property
     def is_kept(self) -> bool:
@@ -107,7 +120,13 @@ class ProcessGroup:
 
     def terminate(self) -> None:
         """Ask the connector to end."""
-        self._leader.terminate()
+        if self.exit_code is None:
+            self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Send to the connector alone; its number is its own until it is reaped."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._leader.pid, number)
 
     def kill(self) -> None:
         """End the connector, everything it started, and the keeper, at once."""

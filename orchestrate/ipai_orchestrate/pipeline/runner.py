@@ -172,6 +172,7 @@ class _Job:
             self._target(spec, directory) as target,
         ):
             ending = self._transfer(tap, target)
+        self.ledger.use(ending.usage)
         return self._judge(ending)
 
     @contextmanager

@@ -7,13 +7,14 @@ says is read to the end: the STATE of rows already committed must not be lost.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ipai_orchestrate.pipeline.line_reader import LONGEST_LOG_LINE, LineReader, OnLine
 from ipai_orchestrate.pipeline.process_group import Launch, ProcessGroup, connector_pipe
+from ipai_orchestrate.pipeline.usage import Usage
 
 Wish = Literal["go_on", "stop", "kill"]
 
@@ -49,6 +50,7 @@ class Ending:
     tap_code: int
     target_code: int
     stopped: bool
+    usage: Mapping[str, Usage] = field(default_factory=dict)
 
 
 class Transfer:
@@ -68,7 +70,8 @@ class Transfer:
             for connector in (self._tap, self._target):
                 if connector.exit_code is not None:
                     connector.kill()  # what it left behind would keep the pipes open
-        return Ending(self._tap.exit_code or 0, self._target.exit_code or 0, self._stopped)
+        usage = {"tap": self._tap.usage, "target": self._target.usage}
+        return Ending(self._tap.exit_code or 0, self._target.exit_code or 0, self._stopped, usage)
 
     def _has_ended(self) -> bool:
         return self._tap.exit_code is not None and self._target.exit_code is not None
