@@ -65,7 +65,7 @@ def check_click(words: list[str]) -> None:
     context = click.Context(main)
     rest = words[1:]
     while rest and isinstance(command, click.Group):
-        if rest[0].startswith("-"):
+        if rest[0].startswith(("-", ">")):
             break
         child = command.get_command(context, rest[0])
         assert child is not None, f"`ipai {rest[0]}` is no command of {command.name!r}"
