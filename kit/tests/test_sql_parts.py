@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ipai_kit.exceptions import ConfigurationError
 from ipai_kit.sql.address import address_from_settings, hidden, parse_address
 from ipai_kit.sql.database import Block
-from ipai_kit.sql.deletions import KeyReader, decode_keys, encode_keys
+from ipai_kit.sql.deletions import KeyReader, KeySet
 from ipai_kit.sql.patterns import fits
 from ipai_kit.sql.positions import CursorValue, last_position
 
@@ -175,27 +175,45 @@ def test_the_last_position_is_taken_from_bytes_and_from_values():
     assert last_position(Block(1, lines=lines[:16]), ("a",)) == (1,)
 
 
+numbers = st.sets(st.tuples(st.integers(-5000, 9000)), max_size=60)
 keys = st.one_of(
-    st.sets(st.tuples(st.integers(-50, 400)), max_size=60),
+    numbers,
+    st.sets(st.tuples(st.integers()), max_size=20),
     st.sets(st.tuples(st.integers(), st.text(max_size=5)), max_size=20),
-    st.sets(st.tuples(st.booleans()), max_size=2),
+    st.sets(st.one_of(st.tuples(st.booleans()), st.tuples(st.integers(5, 9))), max_size=2),
 )
+
+
+def made(found):
+    made = KeySet()
+    made.update(found)
+    return made
 
 
 @given(keys)
 def test_keys_come_back_from_state_as_they_were(found):
-    assert decode_keys(encode_keys(found, "s")) == found
+    back = KeySet(made(found).encode("s"))
+
+    assert set(back.without(KeySet())) == found
+    assert len(back) == len(found)
+
+
+@given(st.one_of(numbers, keys), st.one_of(numbers, keys))
+def test_what_is_gone_is_the_difference(before, now):
+    assert set(made(before).without(made(now))) == before - now
 
 
 def test_numbers_in_a_row_take_no_room():
-    assert encode_keys(((n,) for n in range(1, 1_000_001) if n != 7), "s") == "r:1+5,8+999992"
+    found = made((n,) for n in range(1, 1_000_001) if n != 7)
+
+    assert found.encode("s") == "r:1+5,8+999992"
 
 
 def test_too_many_keys_are_refused(monkeypatch):
     monkeypatch.setattr("ipai_kit.sql.deletions._MOST_KEYS", 3)
 
     with pytest.raises(ConfigurationError, match="4 keys"):
-        encode_keys([(str(n),) for n in range(4)], "s")
+        made((str(n),) for n in range(4)).encode("s")
 
 
 def test_keys_are_read_without_building_records():

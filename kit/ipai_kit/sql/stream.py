@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -25,7 +26,7 @@ from ipai_kit.local import LocalStream
 from ipai_kit.rest.bookmarks import Bookmarks
 from ipai_kit.singer.writer import FastWriter
 from ipai_kit.sql.database import Block, Database, Selection, Table
-from ipai_kit.sql.deletions import KeyReader, decode_keys, encode_keys
+from ipai_kit.sql.deletions import KeyReader, KeySet
 from ipai_kit.sql.incremental import read_incremental
 from ipai_kit.sql.options import StreamOptions
 from ipai_kit.sql.reading import Reading
@@ -283,7 +284,7 @@ class SqlStream(LocalStream):
             return
         begin = time.monotonic()
         if begin >= self._keys_due:  # STATE never knows of a row without knowing its key
-            self.entry["keys"] = encode_keys(self._keys, self.name)
+            self.entry["keys"] = self._keys.encode(self.name)
             self.tap.run.write_state(now=True)
             cost = time.monotonic() - begin
             self._keys_due = begin + max(self.tap.state_interval, 50 * cost)
@@ -291,11 +292,11 @@ class SqlStream(LocalStream):
     # -- what is gone -----------------------------------------------------------------------
 
     @cached_property
-    def _keys(self) -> set[tuple[Any, ...]] | None:
+    def _keys(self) -> KeySet | None:
         """The keys delivered by former runs and by this one, if deletions are looked for."""
         if self.options.deletes != "compare" or not self.primary_keys:
             return None
-        return decode_keys(self.entry.get("keys", ""))
+        return KeySet(self.entry.get("keys", ""))
 
     @cached_property
     def _key_reader(self) -> KeyReader:
@@ -303,21 +304,18 @@ class SqlStream(LocalStream):
 
     def _bury(self) -> None:
         """Tell of the rows that were delivered and are not there any more."""
-        here: set[tuple[Any, ...]] = set()
+        here, known = KeySet(), self._keys or KeySet()
         reading, reader = self.reading, self._key_reader
         keys = Selection(self.table, reading.key, where=self.options.where)
         for block in self.database.read(keys):
             self.tap.waiting.check()
             here.update(reader.keys(block))
-        now = datetime.now(UTC).isoformat()
-        gone = sorted((self._keys or set()) - here, key=repr)
-        for start in range(0, len(gone), 1000):
-            rows = [
-                {**dict(zip(reading.key, key, strict=True)), DELETED_AT: now}
-                for key in gone[start : start + 1000]
-            ]
-            self.emit_tombstones(rows)
-        self.entry["keys"] = encode_keys(here, self.name)
+        now, gone = datetime.now(UTC).isoformat(), known.without(here)
+        while some := list(islice(gone, 1000)):
+            self.emit_tombstones(
+                [{**dict(zip(reading.key, key, strict=True)), DELETED_AT: now} for key in some]
+            )
+        self.entry["keys"] = here.encode(self.name)
 
     def emit_tombstones(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write records that say that a row is gone."""
