@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -69,8 +70,10 @@ class MariaDBServer:
         until = time.monotonic() + _SECONDS
         while True:
             try:
+                with socket.socket(socket.AF_UNIX) as door:  # PyMySQL leaves a refused one open
+                    door.connect(str(self.socket))
                 self.connect().close()
-            except pymysql.err.OperationalError:
+            except (OSError, pymysql.err.OperationalError):
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.05)
