@@ -140,6 +140,7 @@ class ConnectorSpec(msgspec.Struct, frozen=True, kw_only=True):
     streams: tuple[StreamSpec, ...]
     description: str = ""
     owner: str = ""
+    approved_by: tuple[str, ...] = ()
     timezone: str = "UTC"
     sla_tier: SlaTier = "standard"
     quota: Quota = Quota()
