@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ipai_orchestrate.transform import TransformResult
+from ipai_orchestrate.transform import TransformResult, run_dbt
 from ipai_orchestrate.transform.project import find_project
 
 pytestmark = pytest.mark.slow
@@ -220,3 +220,15 @@ def test_the_next_build_touches_only_what_depends_on_the_stream(
         "gold_freshness",
     }
     assert result.rows == 0
+
+
+def test_a_stream_of_another_source_touches_that_source_only(
+    built: tuple[Any, TransformResult],
+) -> None:
+    warehouse, _ = built
+
+    result = run_dbt(warehouse.dsn, streams=[("odoo", "stock_quant")])
+
+    names = {model.name for model in result.models}
+    assert names == {"odoo_inventory", "gold_retail_inventory", "gold_freshness"}
+    assert result.ok, result.summary()
