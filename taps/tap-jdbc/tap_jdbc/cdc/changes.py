@@ -32,7 +32,9 @@ FillIn = Callable[[Shape, Sequence[Cells]], Sequence[bool]]
 class StreamChanges:
     """Rows and tombstones in order; both are rendered by whole columns."""
 
-    def __init__(self, shape: Shape, sink: ChangeSink, fill_in: FillIn) -> None:
+    def __init__(self, shape: Shape, sink: ChangeSink, fill_in: FillIn, logged: int) -> None:
+        """Prepare; the log holds the first `logged` columns, the server computes the others."""
+        self._computed: Cells = [UNCHANGED] * (len(shape.names) - logged)
         self._shape = shape
         self._sink = sink
         self._fill_in = fill_in
@@ -54,6 +56,9 @@ class StreamChanges:
 
     def insert(self, cells: Cells) -> None:
         """Keep a new row."""
+        if self._computed:
+            cells += self._computed
+            self._incomplete.append(len(self._rows))
         cells.append(self._position)
         self._rows.append(cells)
         self._order.append(0)
@@ -65,7 +70,7 @@ class StreamChanges:
                 new = [old[n] if cell is UNCHANGED else cell for n, cell in enumerate(new)]
             if self._shape.key_of(old) != self._shape.key_of(new):
                 self.delete(old)
-        if UNCHANGED in new:
+        if UNCHANGED in new and not self._computed:
             self._incomplete.append(len(self._rows))
         self.insert(new)
 

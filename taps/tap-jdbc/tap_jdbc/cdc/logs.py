@@ -271,6 +271,8 @@ class LogRun:
             error = StreamUnavailableError(message, next_step="The next run copies it anew.")
             self._pass_by(stream, error)
             return None
+        logged = len(relation.columns)
+        relation = self._lookup.with_generated(relation)
         types = self._lookup.types(relation)
         hidden = self._lookup.hidden(relation)
 
@@ -279,7 +281,7 @@ class LogRun:
 
         shape = make_shape(relation, types, stream.keys, wants, self._lookup.translate)
         stream.announce(shape)
-        changes = StreamChanges(shape, stream, self._lookup.fill_in)
+        changes = StreamChanges(shape, stream, self._lookup.fill_in, logged)
         self._open.append(changes)
         return changes
 

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ipai_kit.sql.postgres import PostgresDatabase
 from ipai_kit.sql.postgres.catalog import column_type, query
 from ipai_kit.sql.postgres.statement import quoted_name
 from ipai_kit.sql.postgres.values import ColumnType
-from tap_jdbc.cdc.messages import Relation
+from tap_jdbc.cdc.messages import LoggedColumn, Relation
 from tap_jdbc.cdc.shape import UNCHANGED, Cells, Shape
 from tap_jdbc.cdc.values import Cell
 
@@ -35,6 +36,17 @@ class Lookup:
         return {
             columns[place - 1].name: column_type(native, *about) for place, native, *about in rows
         }
+
+    def with_generated(self, relation: Relation) -> Relation:
+        """Return the table with the columns that the server computes and the log leaves out."""
+        known = {column.name for column in relation.columns}
+        rows = self._database.fetch(_GENERATED, {"oid": relation.oid})
+        more = [
+            LoggedColumn(name, oid, modifier, is_identity=False)
+            for name, oid, modifier in rows
+            if name not in known
+        ]
+        return replace(relation, columns=(*relation.columns, *more))
 
     def hidden(self, relation: Relation) -> set[str]:
         """Return the columns that this user may not read, though the log holds them."""
@@ -113,6 +125,13 @@ _COLUMNS = """
 select a.attrelid::regclass::text, a.attname
 from pg_attribute a
 where a.attrelid = %(oid)s and a.attnum > 0 and not a.attisdropped
+"""
+
+_GENERATED = """
+select a.attname, a.atttypid::int8, a.atttypmod
+from pg_attribute a
+where a.attrelid = %(oid)s and a.attnum > 0 and not a.attisdropped and a.attgenerated <> ''
+order by a.attnum
 """
 
 _HIDDEN = """

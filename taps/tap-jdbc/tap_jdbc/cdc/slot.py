@@ -27,7 +27,7 @@ class Server:
     version: int
     is_replica: bool
     system: str
-    """Its identity; a restored copy has the same, another server never."""
+    """Its identity, if it tells; a restored copy has the same, another server never."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Slot:
 
 def check_server(session: LogSession) -> Server:
     """Raise, with what to do, where the log cannot be read."""
-    wal_level, version, is_replica, may_replicate, system = session.rows("server")[0]
+    wal_level, version, is_replica, may_replicate, tells_system = session.rows("server")[0]
     if version < _OLDEST:
         message = f"The server is too old for change data capture: version {version // 10000}."
         raise ConfigurationError(message, next_step="Use PostgreSQL 13 or newer.")
@@ -70,7 +70,8 @@ def check_server(session: LogSession) -> Server:
     if not may_replicate:
         message = "The role may not read the log."
         raise CredentialsError(message, next_step="Run: alter role … replication;")
-    return Server(version, is_replica, str(system))
+    system = session.value("system") if tells_system else ""
+    return Server(version, is_replica, system)
 
 
 class SlotKeeper:

@@ -6,7 +6,10 @@ select current_setting('wal_level'),
     current_setting('server_version_num')::int4,
     pg_is_in_recovery(),
     (select rolreplication or rolsuper from pg_roles where rolname = current_user),
-    (select system_identifier from pg_control_system())
+    has_function_privilege('pg_control_system()', 'execute')
+
+-- name: system
+select system_identifier::text from pg_control_system()
 
 -- name: position
 -- How far the log is written; a replica counts what it has replayed.

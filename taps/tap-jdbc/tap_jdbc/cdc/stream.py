@@ -24,6 +24,7 @@ from ipai_kit.waiting import Waiting
 from tap_jdbc.cdc.logs import POSITION, FollowedStream, LogRun, LogSettings
 from tap_jdbc.cdc.session import LogSession
 from tap_jdbc.cdc.shape import DELETED_AT, LSN, Shape
+from tap_jdbc.cdc.slot import check_server
 
 __all__ = ["LogBasedStream", "log_settings"]
 
@@ -52,6 +53,8 @@ class LogBasedStream(SqlStream):
         self, context: Mapping[str, Any] | None = None, *, write_messages: bool = True
     ) -> Generator[dict[str, Any], Any, Any]:
         if self.ABORT_AT_RECORD_COUNT or not write_messages or not self.is_followed:
+            if self.is_followed:
+                self._check_log()
             yield from super()._sync_records(context, write_messages=write_messages)
             return
         followed = [
@@ -69,16 +72,25 @@ class LogBasedStream(SqlStream):
             self.tap.progress.report(one.name, now=True)
         self.tap.run.write_state(now=True)
 
-    def _follow(self, streams: Sequence[LogBasedStream]) -> None:
+    def _check_log(self) -> None:
+        """Say in a dry run already what keeps the log from being read."""
+        session = self._open_session()
+        try:
+            check_server(session)
+        finally:
+            session.close()
+
+    def _open_session(self) -> LogSession:
         database = cast("PostgresDatabase", self.database)
-        config = self.config
+        allow_insecure = bool(self.config.get("allow_insecure"))
+        return LogSession(connect(database.address, allow_insecure=allow_insecure))
+
+    def _follow(self, streams: Sequence[LogBasedStream]) -> None:
         readable = [one for one in streams if one.may_be_followed()]
         LogRun(
-            lambda: LogSession(
-                connect(database.address, allow_insecure=bool(config.get("allow_insecure")))
-            ),
-            database,
-            log_settings(config),
+            self._open_session,
+            cast("PostgresDatabase", self.database),
+            log_settings(self.config),
             cast("Sequence[FollowedStream]", readable),
             self,
         ).run()

@@ -67,6 +67,12 @@ CHANGES = {
             "insert into things values (9, 'no'); rollback to a; commit"
         ),
     ],
+    "a column that the server computes": [
+        "alter table things add column double int generated always as (id * 2) stored",
+        "insert into things values (8, 'x')",
+        "update things set name = 'y'",
+        "delete from things where id = 3",
+    ],
     "a new column": [
         "insert into things values (6, 'before')",
         "alter table things add column extra numeric(10, 3)",
