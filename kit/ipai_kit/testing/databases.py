@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,15 +43,20 @@ class SomeDatabase:
         self.opened.append(database)
         return database
 
+    @cached_property
+    def reader(self) -> DialectDatabase:
+        """The kit's connection that is used where nothing else is said."""
+        return self.open()
+
     def table(self, name: str) -> Table:
         """Return a table of the catalog."""
-        (found,) = (one for one in self.open().tables(()) if one.name.lower() == name.lower())
+        (found,) = (one for one in self.reader.tables(()) if one.name.lower() == name.lower())
         return found
 
     def records(self, table: Table, **selection: Any) -> list[dict[str, Any]]:
         """Return the records of a selection."""
         names = selection.pop("columns", None) or [column.name for column in table.columns]
-        blocks = self.open().read(Selection(table, names, **selection))
+        blocks = self.reader.read(Selection(table, names, **selection))
         return [row for block in blocks for row in block.rows]
 
     def close(self) -> None:

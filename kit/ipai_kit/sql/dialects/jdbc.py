@@ -74,6 +74,12 @@ class JDBCDatabase(DialectDatabase):
         super().__init__(address, settings)
         self.rules = JDBCRules()
 
+    def another(self) -> JDBCDatabase:
+        """Return a further connection, which knows what this one has learned of types."""
+        further = type(self)(self.address, self.settings)
+        further.rules = self.rules
+        return further
+
     @cached_property
     def errors(self) -> tuple[type[Exception], ...]:
         """The errors that the driver raises."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ipai_kit.sql.dialects.type_rules import TypeRule, TypeRules
-from ipai_kit.sql.dialects.values import float_bound, from_base64
+from ipai_kit.sql.dialects.values import from_base64
 
 __all__ = ["JDBC_RULES", "JDBCRules", "getter_of"]
 
@@ -26,7 +26,11 @@ JDBC_RULES: Mapping[str, TypeRule] = {
         ("DECIMAL", "NUMERIC"), "decimal", bind=str, bound=_CAST, shown="every digit, no exponent"
     ),
     "single": TypeRule(
-        ("REAL",), "number", bind=float_bound, shown="shortest number of the same single precision"
+        ("REAL",),
+        "number",
+        bind=float,
+        bound=_CAST,
+        shown="shortest number of the same single precision",
     ),
     "double": TypeRule(("FLOAT", "DOUBLE"), "number", bind=float),
     "boolean": TypeRule(("BOOLEAN", "BIT(1)"), "boolean", sortable=False),

@@ -131,7 +131,8 @@ class SQLServerDatabase(EngineDatabase):
     def engine(self) -> Engine:
         """The engine; encrypted on the way to another machine."""
         address = self.address
-        options: dict[str, Any] = {"login_timeout": 30, "use_mars": False}
+        wait = int(address.options.get("connect_timeout") or 30)
+        options: dict[str, Any] = {"login_timeout": wait, "use_mars": False}
         authority = address.options.get("ssl_ca")
         if address.is_remote and not self.settings.get("allow_insecure") and not authority:
             authority = _authorities()
