@@ -165,3 +165,17 @@ def test_an_administrator_checks_an_instance_without_a_run(
     assert ("grant", NAME, "instance github-acme") in journal()
     with pytest.raises(SecretError, match="does not refer"):
         reader("nobody")([NAME])
+
+
+def test_a_secret_that_signs_webhooks_is_not_deleted_by_mistake(
+    store: SecretStore, connection: Connection
+) -> None:
+    store.create("webhook/alerts", "whsec_eA==")
+    store.create("webhook/new", "whsec_eQ==")
+    create = "select connectors.create_webhook_endpoint('oncall', 'https://h.example.com', %s)"
+    connection.execute(create, ("${secret:webhook/alerts}",))
+
+    with pytest.raises(ConflictError, match="'webhook/alerts' is used by webhook oncall"):
+        store.delete("webhook/alerts")
+    store.delete("webhook/new")
+    store.delete("webhook/alerts", force=True)
