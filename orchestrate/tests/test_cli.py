@@ -528,3 +528,14 @@ def test_the_edge_of_the_program_ends_with_a_code(monkeypatch, error, code, tmp_
         monkeypatch.setattr(os, "dup2", lambda *_: None)
 
     assert code == CliRunner().invoke(main, ["connectors"]).exit_code
+
+
+@pytest.mark.parametrize("plural", ["instances", "pipelines", "schedules", "secrets", "webhooks"])
+def test_a_thing_is_found_by_its_plural_too(plural):
+    context = click.Context(main)
+
+    found = main.get_command(context, plural)
+
+    assert found is main.get_command(context, plural.removesuffix("s"))
+    assert plural not in main.list_commands(context)
+    assert 0 == CliRunner().invoke(main, [plural, "--help"]).exit_code

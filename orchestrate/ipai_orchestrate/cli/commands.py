@@ -49,6 +49,14 @@ _WHERE = {
     "worker": "worker",
     "workers": "workers",
 }
+# The names of things in the plural, as the lists of other tools are called.
+_ALIASES = {
+    "instances": "instance",
+    "pipelines": "pipeline",
+    "schedules": "schedule",
+    "secrets": "secret",
+    "webhooks": "webhook",
+}
 
 
 class LazyDoor(Door):
@@ -60,7 +68,8 @@ class LazyDoor(Door):
         return sorted(_WHERE)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one command."""
+        """Load one command, also by its name in the plural."""
+        cmd_name = _ALIASES.get(cmd_name, cmd_name)
         if cmd_name not in _WHERE:
             return None
         module = importlib.import_module(f"ipai_orchestrate.cli.{_WHERE[cmd_name]}")

@@ -8,7 +8,7 @@ from contextlib import suppress
 import click
 
 from ipai_kit.spec import discover_connectors
-from ipai_orchestrate.catalog import TRANSFORM
+from ipai_orchestrate.catalog import DEFAULT_TARGET, TRANSFORM, executable
 from ipai_orchestrate.cli.output import console, json_option, print_json
 from ipai_orchestrate.cli.service import log_format_option, service_journal
 from ipai_orchestrate.exceptions import ConfigurationError
@@ -44,6 +44,13 @@ from ipai_orchestrate.worker.shift import DRAIN_SECONDS
     help="How long running syncs may go on after SIGTERM before they are handed back.",
 )
 @click.option("--no-transform", is_flag=True, help="Load Bronze only.")
+@click.option(
+    "--target",
+    default=DEFAULT_TARGET,
+    show_default=True,
+    metavar="COMMAND",
+    help="The target that records are landed by.",
+)
 @log_format_option
 @json_option
 def worker_command(
@@ -52,6 +59,7 @@ def worker_command(
     once: bool,
     drain_timeout: float,
     no_transform: bool,
+    target: str,
     log_format: str,
     as_json: bool,
 ) -> int:
@@ -71,10 +79,15 @@ def worker_command(
     Ends with 0 whatever came of the runs: their ends are in `ipai runs`. 75: the database does not
     answer, 78: it is not migrated, or the login lacks the role.
     """
+    executable(target)  # before anything is claimed
     chosen = [name.strip() for name in sources.split(",") if name.strip()] if sources else None
     with opened_database() as database, stop_on_signals() as stop:
         options = WorkerOptions(
-            run=RunOptions(default_work_root(), transform="nothing" if no_transform else "changed"),
+            run=RunOptions(
+                default_work_root(),
+                transform="nothing" if no_transform else "changed",
+                target=target,
+            ),
             concurrency=concurrency,
             sources=chosen or _sources(with_transforms=not no_transform),
             once=once,

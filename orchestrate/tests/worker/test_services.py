@@ -86,3 +86,12 @@ def test_no_login_speaks_for_the_process_of_another(bench, connection):
     assert {("other", 1), ("postgres", 2)} == {
         (one.login, one.capacity) for one in list_services(connection)
     }
+
+
+def test_a_worker_whose_target_is_not_installed_claims_nothing(database, monkeypatch):
+    monkeypatch.setenv("IPAI_DATABASE_URL", database)
+
+    said = CliRunner().invoke(main, ["worker", "--once", "--target", "target-nowhere"])
+
+    assert 78 == said.exit_code
+    assert "Command 'target-nowhere' is not installed" in said.output
