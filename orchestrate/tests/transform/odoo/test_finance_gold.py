@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -240,6 +242,15 @@ def test_instances_with_the_same_ids_never_mix(built: Any) -> None:
         ("Other Harbour BV", "Other Capital", -7),
     ]
     assert cash == 7
+
+
+def test_the_queries_of_the_docs_run(built: Any) -> None:
+    page = Path(__file__).parents[4] / "docs/finance.md"
+    queries = re.findall(r"^```sql\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+    ran = [built.rows(query) for query in queries if "ipai_gold.refresh" not in query]
+
+    assert len(ran) == len(queries) - 1 == 2
 
 
 def test_what_odoo_unposts_or_deletes_leaves_gold_and_what_does_not_balance_fails_the_build(
