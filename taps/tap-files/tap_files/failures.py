@@ -14,6 +14,7 @@ from ipai_kit.exceptions import (
     ConfigurationError,
     ConnectorError,
     CredentialsError,
+    InternalError,
     TryAgainLaterError,
 )
 from ipai_kit.rest.calls import safe_url
@@ -49,13 +50,10 @@ def explained(address: str) -> Iterator[None]:
     except ConnectorError:
         raise
     except Exception as error:  # the edge of foreign libraries: what they raise is theirs to choose
-        found = _explanation(error, shown(address))
-        if found is None:
-            raise
-        raise found from error
+        raise _explanation(error, shown(address)) from error
 
 
-def _explanation(error: Exception, place: str) -> ConnectorError | None:
+def _explanation(error: Exception, place: str) -> ConnectorError:
     if isinstance(error, FileNotFoundError) and _is_of_library(error.__cause__):
         error = error.__cause__  # fsspec says "not found" of whatever a web server says
     name, text = type(error).__name__, _text(error)
@@ -74,7 +72,8 @@ def _explanation(error: Exception, place: str) -> ConnectorError | None:
         return _damaged(place, text)
     if isinstance(error, OSError | TimeoutError):
         return _unreachable(place, text)
-    return None
+    message = f"{place!r} cannot be read: {name}: {text}."
+    return InternalError(message, next_step="Report it with the log of this run.")
 
 
 def _by_status(error: Exception, place: str, text: str) -> ConnectorError:

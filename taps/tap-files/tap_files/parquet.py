@@ -40,7 +40,9 @@ def read_parquet(content: BinaryIO, skip: int = 0) -> Iterator[Row]:
                 number += 1
                 if number > skip:
                     yield number, dict(zip(names, cells, strict=True))
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        if _is_of_the_store(error):
+            raise
         message = f"Row {number + 1} or one after it cannot be read: {error}."
         raise UnreadableFileError(message, next_step="Deliver the file anew.") from error
 
@@ -54,10 +56,17 @@ def _opened(content: BinaryIO) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(content)
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, pa.ArrowException):
+        if _is_of_the_store(error):
             raise
         message = f"It is no Parquet file: {error}."
         raise UnreadableFileError(message, next_step="Deliver it anew.") from error
+
+
+def _is_of_the_store(error: Exception) -> bool:
+    """Arrow tells damage by a bare OSError; those of stores have a number or a class."""
+    if not isinstance(error, OSError):
+        return False
+    return error.errno is not None or type(error) is not OSError
 
 
 def _property(kind: pa.DataType) -> dict[str, Any]:

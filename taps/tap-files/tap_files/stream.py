@@ -21,6 +21,7 @@ from ipai_kit.exceptions import (
     ConfigurationError,
     ConnectorError,
     CredentialsError,
+    InternalError,
     TryAgainLaterError,
 )
 from ipai_kit.local import LocalStream
@@ -38,7 +39,13 @@ if TYPE_CHECKING:
 __all__ = ["FileStream"]
 
 _CHUNK = 1000
-_OF_ONE_FILE = (ConfigurationError, CredentialsError, TryAgainLaterError, UnreadableFileError)
+_OF_ONE_FILE = (
+    ConfigurationError,
+    CredentialsError,
+    InternalError,
+    TryAgainLaterError,
+    UnreadableFileError,
+)
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 

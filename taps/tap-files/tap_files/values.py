@@ -24,6 +24,7 @@ _TIMESTAMP = re.compile(
     + r"[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:[0-9]{2})"
 )
 _MOST_DIGITS = 15
+_MOST_KNOWN = 2000
 _BOOLEANS = {"true": True, "false": False}
 
 TYPES: Mapping[str, Mapping[str, Any]] = {
@@ -84,11 +85,24 @@ def converter(
     It raises MismatchError for a text that is no such value.
     """
     convert = _comma_number if kind == "number" and decimal_comma else _CONVERT.get(kind)
-    nulls = frozenset(null_values)
     if convert is None:
+        nulls = frozenset(null_values)
         return (lambda text: None if text in nulls else text) if nulls else None
-    known = convert
-    return lambda text: None if not text or text in nulls else known(text)
+    return _Known(convert, ("", *null_values)).__getitem__
+
+
+class _Known(dict[str, Any]):
+    """Values of texts that were met before: most columns have few, and looking up is cheap."""
+
+    def __init__(self, convert: Convert, nulls: Iterable[str]) -> None:
+        super().__init__(dict.fromkeys(nulls))
+        self._convert = convert
+
+    def __missing__(self, text: str) -> Any:
+        value = self._convert(text)
+        if len(self) < _MOST_KNOWN:
+            self[text] = value
+        return value
 
 
 def _integer(text: str) -> int:

@@ -14,10 +14,11 @@ import openpyxl
 from openpyxl.utils.exceptions import InvalidFileException
 
 from ipai_kit.exceptions import ConfigurationError
+from tap_files.encoding import holds_stray_bytes
 from tap_files.exceptions import UnreadableFileError
 from tap_files.headers import column_names, merged_headers
 from tap_files.patterns import Pattern
-from tap_files.rows import EXTRA, Row
+from tap_files.rows import EXTRA, Rejected, Row
 
 __all__ = ["SHEET", "read_workbook"]
 
@@ -32,12 +33,13 @@ _BROKEN = (  # openpyxl trips over what it does not expect in many ways
     TypeError,
     ValueError,
 )
+_NO_TEXT = "The row has a text that is no Unicode."
 Cells = tuple[Any, ...]
 
 
 def read_workbook(
     content: BinaryIO, pattern: Pattern, properties: Mapping[str, Mapping[str, Any]]
-) -> Iterator[Row]:
+) -> Iterator[Row | Rejected]:
     """Yield the rows of the wanted sheets, numbered through all of them."""
     book = _opened(content)
     try:
@@ -46,7 +48,10 @@ def read_workbook(
             last = before
             for line, row in _rows(sheet, pattern, properties):
                 last = before + line
-                yield last, {**row, SHEET: sheet.title} if pattern.sheet else row
+                row = {**row, SHEET: sheet.title} if pattern.sheet else row
+                yield (
+                    Rejected(last, _NO_TEXT, repr(row).encode()) if _is_broken(row) else (last, row)
+                )
             before = last
     finally:
         book.close()
@@ -77,6 +82,11 @@ def _wanted(book: Any, pattern: Pattern) -> list[Any]:
         message = f"No sheet fits {pattern.sheet!r}; there are {titles}."
         raise ConfigurationError(message, stream=pattern.name, next_step="Correct 'sheet'.")
     return found
+
+
+def _is_broken(row: Mapping[str, Any]) -> bool:
+    """Whether a text has half a character, as bad programs cut them."""
+    return any(isinstance(cell, str) and holds_stray_bytes(cell) for cell in row.values())
 
 
 def _holds_anything(sheet: Any) -> bool:

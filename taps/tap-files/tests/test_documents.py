@@ -225,6 +225,30 @@ def test_reads_parquet_of_other_programs(read, tmp_path, program):
     assert read(None, "rows.parquet").rows() == rows
 
 
+def test_parquet_goes_on_behind_the_rows_that_are_known(read, tmp_path):
+    table = pa.table({"a": list(range(100))})
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=10)
+    first = read(None, "rows.parquet")
+    (entry,) = first.state["bookmarks"]["rows"]["files"].values()
+    entry |= {"done": False, "rows": 57}
+    rest = read(None, "rows.parquet", state=first.state)
+
+    assert [row["a"] for row in rest.rows()] == list(range(57, 100))
+    assert rest.lines() == list(range(58, 101))
+
+
+def test_a_damaged_page_of_parquet_fails_the_file(read, tmp_path):
+    table = pa.table({"a": [f"text {n}" * 9 for n in range(5000)]})
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=1000, compression="gzip")
+    content = bytearray((tmp_path / "rows.parquet").read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = bytes(200)
+    found = read(bytes(content), "rows.parquet")
+
+    assert found.error.exit_code == 1
+    assert all(row["a"].startswith("text") for row in found.rows())
+
+
 def test_parquet_that_is_none_says_so(read, tmp_path):
     found = read(b"PAR1 no", "rows.parquet")
 
@@ -297,6 +321,18 @@ def test_everything_of_a_workbook_as_text(read, workbook):
         ["1", "Müller", "12.5", "2026-01-31T10:30:00", "true"],
         ["2", None, "3", "2026-02-01T00:00:00", "false"],
     ]
+
+
+def test_a_row_with_half_a_character_is_rejected(read, tmp_path):
+    book = openpyxl.Workbook()
+    book.active.append(["a"])
+    book.active.append(["_xD83D_"])
+    book.active.append(["whole"])
+    book.save(tmp_path / "rows.xlsx")
+    found = read(None, "rows.xlsx")
+
+    assert found.rows() in ([{"a": "whole"}], [{"a": "_xD83D_"}, {"a": "whole"}])
+    assert len(found.rows()) + len(found.rejected()) == 2
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,27 @@ def test_a_file_that_is_written_while_it_is_read_is_read_again(run, tmp_path, mo
     assert second.error is None
 
 
+def test_what_nobody_foresaw_fails_one_file_and_asks_for_a_report(run, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("a\n1\n")
+    from tap_files import reading
+
+    real = reading.Delimited
+
+    def broken(content, *rest):
+        if next(calls) == 2:
+            raise ZeroDivisionError
+        return real(content, *rest)
+
+    calls = iter(range(9))
+    monkeypatch.setattr(reading, "Delimited", broken)
+    found = run({"files": [{"name": "rows", "path": str(tmp_path / "*.csv")}]})
+
+    assert found.rows() == [{"a": 1}]
+    assert found.error.exit_code == 70
+    assert "ZeroDivisionError" in str(found.error)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
 def test_a_killed_run_goes_on_in_the_middle_of_the_file(tmp_path, run, suffix):
     """Whatever was written before its STATE is not read again; nothing behind it is missing."""
