@@ -140,6 +140,37 @@ def test_a_plan_changes_nothing_and_applying_it_twice_changes_nothing_more(
     )
 
 
+PIPELINE = """\
+pipeline: nightly
+trigger: {schedule: "30 5 * * *", timezone: UTC}
+steps:
+  one: {instance: demo-one}
+"""
+
+
+def test_pipelines_are_applied_with_what_they_run(
+    apply: Callable[..., Plan], folder: Path, connection: Connection
+) -> None:
+    write(folder, "pipelines/nightly.yaml", PIPELINE)
+    kept = "select name, version from connectors.pipelines"
+
+    assert actions(apply(plan_only=True))["nightly"] == "create"
+    assert connection.execute(kept).fetchall() == []
+    assert apply(env="dev").count("create") == 2
+    assert actions(apply())["nightly"] == "create"
+    assert connection.execute(kept).fetchall() == [("nightly", 1)]
+    assert apply().is_empty
+    write(folder, "pipelines/nightly.yaml", PIPELINE.replace("30 5", "45 5"))
+    assert actions(apply(plan_only=True))["nightly"] == "change"
+    assert actions(apply())["nightly"] == "change"
+    write(folder, "pipelines/again.yaml", PIPELINE)
+    with pytest.raises(DeclarationError, match="'nightly' is declared in another file too"):
+        apply()
+    write(folder, "pipelines/again.yaml", PIPELINE.replace("steps", "stops"))
+    with pytest.raises(DeclarationError, match=r"pipelines/again\.yaml"):
+        apply()
+
+
 def test_what_differs_is_shown_field_by_field(
     apply: Callable[..., Plan], folder: Path, control_plane: ControlPlane, register: ReleaseRegister
 ) -> None:
@@ -296,7 +327,7 @@ MISTAKES: list[tuple[str, str, str]] = [
     (INSTANCE.replace("${DEMO_TOKEN}", "s3cret-value"), "6:15", "'auth_token' holds a secret"),
     (INSTANCE.replace("5 * * * *", "61 * * * *"), "4:11", "61"),
     (
-        INSTANCE.replace("connector: demo", "connector: odoo"),
+        INSTANCE.replace("connector: demo", "connector: unheard_of"),
         "2:12",
         "not installed and not registered",
     ),

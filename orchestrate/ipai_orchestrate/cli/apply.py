@@ -18,7 +18,9 @@ _INTENDED = ("to create", "to change", "to disable")
 _SHOWN_VALUE = 100
 
 
-@click.command("apply", short_help="Bring connectors and instances to what files declare.")
+@click.command(
+    "apply", short_help="Bring connectors, instances and pipelines to what files declare."
+)
 @click.argument(
     "paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path)
 )
@@ -50,9 +52,10 @@ def apply_command(
       ipai apply instances/github-acme.yaml
       ipai apply . --plan --exit-code     is there drift between Git and the database?
 
-    Of a folder, it reads each connector.yaml and what is in folders named instances. A connector
-    whose spec is in no file is taken as it is installed here. Applying again changes nothing. A
-    changed spec becomes a new version; the old ones stay. All changes are made in one transaction.
+    Of a folder, it reads each connector.yaml and what is in folders named instances or pipelines;
+    with --env, no pipelines, which may name instances of others. A connector whose spec is in no
+    file is taken as it is installed here. Applying again changes nothing. A changed spec becomes
+    a new version; the old ones stay. All changes are made in one transaction.
     In production a new instance is a draft and the version of a spec stays: see `ipai promote`.
     """
     if exit_code and not plan_only:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Applies what files declare: plan and changes in one transaction, by one at a time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,9 +11,10 @@ from ipai_kit.spec import ConnectorSpec, SpecProblem, discover_connectors, parse
 from ipai_orchestrate.control_plane import ControlPlane
 from ipai_orchestrate.exceptions import DeclarationError
 from ipai_orchestrate.instances import further_settings
+from ipai_orchestrate.pipelines.register import PipelineRegister
 from ipai_orchestrate.releases.declared import Declared, DeclaredSpec
 from ipai_orchestrate.releases.instance_file import DeclaredInstance, misfits
-from ipai_orchestrate.releases.plan import Plan, make_plan
+from ipai_orchestrate.releases.plan import Change, Plan, make_plan
 from ipai_orchestrate.releases.records import LiveDefinition, LiveInstance
 from ipai_orchestrate.releases.register import ReleaseRegister
 
@@ -38,9 +39,22 @@ def apply_declared(
         declared = with_installed_specs(declared, definitions)
         _refuse_misfits(declared, instances)
         plan = make_plan(declared, definitions, instances, env=options.env, prune=options.prune)
-        if not options.plan_only:
+        if options.plan_only and not declared.pipelines:
+            return plan
+        # What a pipeline names may be made just before it: its plan is made by doing it all.
+        with connection.transaction(force_rollback=options.plan_only):
             _apply(ControlPlane(connection), register, declared, plan, instances)
-    return plan
+            pipelines = list(_apply_pipelines(connection, declared))
+    return replace(plan, changes=(*plan.changes, *pipelines))
+
+
+def _apply_pipelines(connection: psycopg.Connection[Any], declared: Declared) -> Iterator[Change]:
+    register = PipelineRegister(connection)
+    for name in sorted(declared.pipelines):
+        done = register.apply(declared.pipelines[name])
+        yield Change(
+            "pipeline", name, "create" if done.created else "change" if done.changed else "none"
+        )
 
 
 def with_installed_specs(declared: Declared, definitions: Mapping[str, LiveDefinition]) -> Declared:

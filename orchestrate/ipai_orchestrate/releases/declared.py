@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads what reviewed files declare: connector specs and instances of them."""
+"""Reads what reviewed files declare: connector specs, instances of them, and pipelines."""
 
 import os
 import re
@@ -9,11 +9,14 @@ from pathlib import Path
 
 from ipai_kit.spec import ConnectorSpec, SpecProblem, check_spec, parse_spec
 from ipai_orchestrate.exceptions import ConfigurationError, DeclarationError
+from ipai_orchestrate.pipelines.document import PipelineFile, check_pipeline, read_pipelines
 from ipai_orchestrate.releases.instance_file import DeclaredInstance, read_instance
 
 SPEC_FILE = "connector.yaml"
 INSTANCES_FOLDER = "instances"
+PIPELINES_FOLDER = "pipelines"
 _IS_SPEC = re.compile(r"^spec_version:", re.MULTILINE)
+_IS_PIPELINE = re.compile(r"^pipeline:", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -27,16 +30,18 @@ class DeclaredSpec:
 
 @dataclass(frozen=True)
 class Declared:
-    """All that was read, by source type and by instance id."""
+    """All that was read, by source type, by instance id and by the pipeline's name."""
 
     specs: dict[str, DeclaredSpec] = field(default_factory=dict)
     instances: dict[str, DeclaredInstance] = field(default_factory=dict)
+    pipelines: dict[str, PipelineFile] = field(default_factory=dict)
 
 
 def read_declared(paths: Iterable[Path], env: str | None = None) -> Declared:
     """Read files and folders; of the instances only those of an environment, if one is given.
 
-    In a folder these are the files connector.yaml and what is in folders named instances.
+    In a folder these are the files connector.yaml and what is in folders named instances or
+    pipelines.
     """
     declared = Declared()
     problems: list[SpecProblem] = []
@@ -47,7 +52,7 @@ def read_declared(paths: Iterable[Path], env: str | None = None) -> Declared:
     if env is None:
         return declared
     chosen = {one.id: one for one in declared.instances.values() if one.env == env}
-    return Declared(declared.specs, chosen)
+    return Declared(declared.specs, chosen)  # a pipeline is of no environment
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
@@ -62,7 +67,8 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str]]:
         found = [one for one in _yaml_files(path) if _is_declaration(one, path)]
         if not found:
             message = (
-                f"Folder {str(path)!r} holds no {SPEC_FILE} and no {INSTANCES_FOLDER}/*.yaml. "
+                f"Folder {str(path)!r} holds no {SPEC_FILE} and no {INSTANCES_FOLDER}/*.yaml or "
+                f"{PIPELINES_FOLDER}/*.yaml. "
                 "Write an instance into a file there, or name its files."
             )
             raise ConfigurationError(message)
@@ -80,7 +86,7 @@ def _yaml_files(folder: Path) -> list[Path]:
 
 def _is_declaration(path: Path, folder: Path) -> bool:
     parents = [*path.relative_to(folder).parts[:-1], folder.resolve().name]
-    return path.name == SPEC_FILE or INSTANCES_FOLDER in parents
+    return path.name == SPEC_FILE or bool({INSTANCES_FOLDER, PIPELINES_FOLDER} & {*parents})
 
 
 def _read(path: Path, name: str, declared: Declared) -> list[SpecProblem]:
@@ -91,6 +97,8 @@ def _read(path: Path, name: str, declared: Declared) -> list[SpecProblem]:
         return [SpecProblem(1, 1, "", message, file=name)]
     if path.name == SPEC_FILE or _IS_SPEC.search(text):
         return _add_spec(text, name, declared)
+    if _IS_PIPELINE.search(text):
+        return _add_pipeline(path, text, name, declared)
     return _add_instance(text, name, declared)
 
 
@@ -116,4 +124,15 @@ def _add_instance(text: str, name: str, declared: Declared) -> list[SpecProblem]
         message = f"Instance {instance.id!r} is declared in {before.file!r} too. Keep one."
         return [instance.problem("/instance", message)]
     declared.instances[instance.id] = instance
+    return []
+
+
+def _add_pipeline(path: Path, text: str, name: str, declared: Declared) -> list[SpecProblem]:
+    if problems := check_pipeline(text, name):
+        return problems
+    (pipeline,) = read_pipelines([path])
+    if pipeline.name in declared.pipelines:
+        message = f"Pipeline {pipeline.name!r} is declared in another file too. Keep one."
+        return [SpecProblem(1, 1, "/pipeline", message, file=name)]
+    declared.pipelines[pipeline.name] = pipeline
     return []

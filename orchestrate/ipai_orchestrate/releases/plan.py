@@ -30,9 +30,9 @@ class FieldChange:
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to one definition or instance."""
+    """What happens to one definition, instance or pipeline."""
 
-    kind: Literal["definition", "instance"]
+    kind: Literal["definition", "instance", "pipeline"]
     name: str
     action: Action
     fields: tuple[FieldChange, ...] = ()
