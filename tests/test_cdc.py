@@ -71,9 +71,8 @@ def test_changes_of_a_source_reach_bronze_and_its_slot_is_looked_after(shop):
             "select format('%I.%I', schemaname, tablename) from pg_tables "
             "where tablename like 'raw_jdbc_public_orders%'"
         ).fetchall()
-        rows = bronze.execute(
-            f"select record ->> 'id', record ->> 'total', deleted_at is null from {name} order by 1".encode()
-        ).fetchall()
+        columns = "record ->> 'id', record ->> 'total', deleted_at is null"
+        rows = bronze.execute(f"select {columns} from {name} order by 1".encode()).fetchall()
     assert rows == [("1", "9.99", True), ("2", "2.50", False)]
     assert "Dropped slot ipai_cdc" in ipai("cdc", "drop", "shop")
     assert source.execute("select count(*) from pg_replication_slots").fetchone() == (0,)

@@ -107,9 +107,10 @@ class Lookup:
         )
         lists = ", ".join(f"%(k{n})s::text[]" for n in range(len(keys)))
         labels = ", ".join(f"k{n}" for n in range(len(keys)))
+        table, match = (text.replace("%", "%%") for text in (present[0][0], match))
         text = f"""select {labels}, {", ".join(columns)}
             from unnest({lists}) as k({labels})
-            join {present[0][0].replace("%", "%%")} as t on {match.replace("%", "%%")}"""  # noqa: S608
+            join {table} as t on {match}"""  # noqa: S608
         values = {
             f"k{n}": [_text(row[place]) for row in rows] for n, place in enumerate(shape.key_places)
         }

@@ -80,23 +80,21 @@ def _zoned_timestamps(cells: Sequence[Cell]) -> Sequence[bytes]:
 
 def _documents(cells: Sequence[Cell]) -> Sequence[bytes]:
     """JSON is JSON; its line ends lie between tokens, for within strings they are escaped."""
-    return [
-        _NULL
-        if cell is None
-        else cell.replace(b"\r", b" ").replace(b"\n", b" ")
-        if b"\n" in cell or b"\r" in cell
-        else cell
-        for cell in cells
-    ]
+    return [_NULL if cell is None else _on_one_line(cell) for cell in cells]
+
+
+def _on_one_line(cell: bytes) -> bytes:
+    if b"\n" in cell or b"\r" in cell:
+        return cell.replace(b"\r", b" ").replace(b"\n", b" ")
+    return cell
 
 
 def _binaries(cells: Sequence[Cell]) -> Sequence[bytes]:
-    return [
-        _NULL
-        if cell is None
-        else b'"%b"' % binascii.b2a_base64(binascii.a2b_hex(cell[2:]), newline=False)
-        for cell in cells
-    ]
+    return [_NULL if cell is None else _base64(cell) for cell in cells]
+
+
+def _base64(cell: bytes) -> bytes:
+    return b'"%b"' % binascii.b2a_base64(binascii.a2b_hex(cell[2:]), newline=False)
 
 
 _ENCODERS: dict[str, ColumnEncoder] = {

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 STREAM = "public-things"
+PARTITION = "create table things_{} partition of things for values from ('{}') to ('{}')"
 LONG = "(select string_agg(md5(n::text), '') from generate_series(1, 200) n)"
 TABLE = [
     "create table things (id int primary key, name text, large text, tags jsonb, data bytea)",
@@ -13,8 +14,9 @@ TABLE = [
         "alter table things alter large set storage external, alter tags set storage external, "
         "alter data set storage external"
     ),
-    f"""insert into things select n, 'thing ' || n, {LONG} || n, jsonb_build_object('v', {LONG} || n),
-        convert_to({LONG} || n, 'UTF8') from generate_series(1, 5) n""",
+    f"""insert into things select n, 'thing ' || n, {LONG} || n,
+        jsonb_build_object('v', {LONG} || n), convert_to({LONG} || n, 'UTF8')
+        from generate_series(1, 5) n""",
 ]
 
 CHANGES = {
@@ -38,7 +40,8 @@ CHANGES = {
     ],
     "a truncate": ["truncate things"],
     "a truncate and new rows": [
-        "begin; insert into things values (8); truncate things; insert into things values (1, 'new'), (9, null); commit",
+        """begin; insert into things values (8); truncate things;
+        insert into things values (1, 'new'), (9, null); commit""",
         "update things set name = 'newer' where id = 1",
     ],
     "two truncates": [
@@ -99,7 +102,8 @@ CHANGES = {
         "alter table others rename to things",
     ],
     "text with every kind of character": [
-        r"""update things set name = E'quote " backslash \\ newline \n tab \t é 漢 😀 \u0001 %s %%'""",
+        r"""update things set
+            name = E'quote " backslash \\ newline \n tab \t é 漢 😀 \u0001 %s %%'""",
         "update things set name = '' where id = 2",
     ],
 }
@@ -210,16 +214,17 @@ def test_a_stream_map_sees_records_of_the_log(followed):
 
 def test_a_partitioned_table_is_one_stream(followed):
     followed.change(
-        "create table things (id int, day date, name text, primary key (id, day)) partition by range (day)",
-        "create table things_1 partition of things for values from ('2026-01-01') to ('2026-02-01')",
-        "create table things_2 partition of things for values from ('2026-02-01') to ('2026-03-01')",
+        """create table things (id int, day date, name text, primary key (id, day))
+        partition by range (day)""",
+        PARTITION.format(1, "2026-01-01", "2026-02-01"),
+        PARTITION.format(2, "2026-02-01", "2026-03-01"),
         "insert into things values (1, '2026-01-05', 'a'), (2, '2026-02-05', 'b')",
     )
     followed.run()
     followed.change(
         "update things set day = '2026-02-06' where id = 1",
         "insert into things_2 values (3, '2026-02-07', 'c')",
-        "create table things_3 partition of things for values from ('2026-03-01') to ('2026-04-01')",
+        PARTITION.format(3, "2026-03-01", "2026-04-01"),
         "insert into things values (4, '2026-03-07', 'd')",
         "delete from things where id = 2",
     )

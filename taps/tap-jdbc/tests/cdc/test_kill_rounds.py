@@ -27,29 +27,35 @@ TABLES = [
     "create table orders (id int primary key, name text, amount numeric(12, 2), large text)",
     "alter table orders alter large set storage external",
     "create table visits (id int, day date, note text, primary key (id, day))",
-    "insert into orders select n, 'order ' || n, n * 1.5, repeat('x', 3000) from generate_series(1, 3000) n",
+    """insert into orders select n, 'order ' || n, n * 1.5, repeat('x', 3000)
+        from generate_series(1, 3000) n""",
 ]
 CHANGES = [
     (
         10,
-        "insert into orders select n, 'new', 1, null from generate_series({a}, {a} + {n}) n on conflict do nothing",
+        """insert into orders select n, 'new', 1, null from generate_series({a}, {a} + {n}) n
+        on conflict do nothing""",
     ),
     (
         10,
-        "update orders set name = 'changed {n}', amount = amount + 1 where id between {a} and {a} + 20",
+        """update orders set name = 'changed {n}', amount = amount + 1
+        where id between {a} and {a} + 20""",
     ),
     (5, "delete from orders where id between {a} and {a} + 5"),
     (
         4,
-        "update orders set id = id + 100000 where id = {a} and not exists (select from orders where id = {a} + 100000)",
+        """update orders set id = id + 100000
+        where id = {a} and not exists (select from orders where id = {a} + 100000)""",
     ),
     (
         8,
-        "insert into visits values ({a}, '2026-01-01', 'n') on conflict (id, day) do update set note = visits.note || {n}",
+        """insert into visits values ({a}, '2026-01-01', 'n')
+        on conflict (id, day) do update set note = visits.note || {n}""",
     ),
     (
         3,
-        "begin; delete from visits where id < {a}; insert into visits values ({a}, '2026-02-02') on conflict do nothing; commit",
+        """begin; delete from visits where id < {a};
+        insert into visits values ({a}, '2026-02-02') on conflict do nothing; commit""",
     ),
     (1, "truncate visits"),
     (2, "begin; update orders set name = 'never'; rollback"),
@@ -183,7 +189,8 @@ def rounds(pipeline: Pipeline, source: PostgresServer, luck: random.Random) -> i
 def landed(dsn: str, table: str) -> list[Any]:
     with psycopg.connect(dsn) as connection:
         ((name,),) = connection.execute(
-            "select format('%%I.%%I', schemaname, tablename) from pg_tables where tablename like %s",
+            """select format('%%I.%%I', schemaname, tablename) from pg_tables
+            where tablename like %s""",
             (f"raw_jdbc_public_{table}%",),
         ).fetchall()
         text = f"""select record - '_sdc_lsn' - '_sdc_deleted_at' from {name}

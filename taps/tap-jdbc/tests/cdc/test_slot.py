@@ -133,7 +133,8 @@ def test_a_slot_whose_log_was_removed_is_replaced():
             first = run_tap(TapJdbc, config)
             for _ in range(4):
                 source.execute(
-                    "insert into things select n + (select count(*) from things), repeat('x', 500) from generate_series(1, 9000) n"
+                    """insert into things select n + (select count(*) from things), repeat('x', 500)
+                    from generate_series(1, 9000) n"""
                 )
                 source.execute("select pg_switch_wal()")
                 source.execute("checkpoint")
@@ -326,7 +327,8 @@ def test_a_publication_that_leaves_out_changes_is_refused(followed):
 def test_a_publication_for_all_tables_serves(followed):
     followed.change(
         TABLE,
-        f"create publication {followed.slot} for all tables with (publish_via_partition_root = true)",
+        f"create publication {followed.slot} for all tables"
+        " with (publish_via_partition_root = true)",
     )
     followed.run()
     followed.change("insert into things values (1)")
