@@ -221,10 +221,8 @@ def _linked(source: Field, alias: str) -> str:
         column = f"{alias}.{name(source.name)}"
         return f"to_jsonb(array_remove(array[{column}], null))" if source.column_type else "null"
     table, here, there = map(name, source.link)
-    return (
-        f"(select coalesce(json_agg(l.{there} order by l.{there}), '[]'::json) "  # noqa: S608
-        f"from {table} as l where l.{here} = {alias}.id)"
-    )
+    of_it = f"from {table} as l where l.{here} = {alias}.id"
+    return f"array(select l.{there} {of_it} order by l.{there})"
 
 
 def _account_code(fields: Any, company: Company) -> str:
