@@ -69,12 +69,14 @@ with psycopg.connect(config["database_url"], autocommit=True) as connection:
 IPAI = """
 import sys
 from types import SimpleNamespace
+import ipai_orchestrate.catalog as catalog
+catalog.DEFAULT_TARGET = "target-scripted"
 import ipai_orchestrate.pipeline.runner as runner
 runner.installed_connector = lambda _: SimpleNamespace(command="tap-scripted")
-ours = {"target-bronze-postgres": "target-scripted", runner.LEASE_SECONDS: 5}
+ours = {runner.LEASE_SECONDS: 5}
 defaults = runner.RunOptions.__init__.__defaults__
 runner.RunOptions.__init__.__defaults__ = tuple(
-    ours.get(one, one) if isinstance(one, (str, int)) else one for one in defaults
+    ours.get(one, one) if isinstance(one, int) else one for one in defaults
 )
 from ipai_orchestrate.cli import main
 main(sys.argv[1:])
