@@ -127,9 +127,11 @@ class LogRun:
                 self._deliver()
             except SlotLostError as error:
                 self._door.note("slot_lost", slot=self._slot.name, reason=error.message)
+                self._slot.drop_copy()
                 if self._slot.find() is not None:
                     self._slot.drop()
                 self._deliver()
+            self._slot.release()
         finally:
             session.close()
 
@@ -240,7 +242,6 @@ class LogRun:
                 break
         self._reached = max(self._reached, until)
         self._checkpoint()
-        self._slot.release(copy)
 
     def _read_page(self, reader: ChangeReader, copy: str, until: int) -> int:
         self._open.clear()

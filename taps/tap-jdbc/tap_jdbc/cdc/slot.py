@@ -118,10 +118,14 @@ class SlotKeeper:
         """Let go of the log before a position."""
         self._session.rows("advance_slot", slot=name, position=position)
 
-    def release(self, copy: str) -> None:
+    def release(self) -> None:
         """Let go of the copy and the lock now, not when the server notices that we have left."""
-        self._session.rows("drop_slot", slot=copy)
+        self.drop_copy()
         self._session.rows("unlock")
+
+    def drop_copy(self) -> None:
+        """Let go of the copy, if there is one."""
+        self._session.rows("drop_copies")
 
     def copy(self) -> str:
         """Make the copy that is read; it moves on while this slot stays, and ends with us."""

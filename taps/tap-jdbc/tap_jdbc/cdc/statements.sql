@@ -35,6 +35,11 @@ select (lsn - '0/0'::pg_lsn)::int8 from pg_create_logical_replication_slot(%(slo
 -- name: drop_slot
 select pg_drop_replication_slot(%(slot)s)
 
+-- name: drop_copies
+select pg_drop_replication_slot(slot_name)
+from pg_replication_slots
+where temporary and active_pid = pg_backend_pid()
+
 -- name: advance_slot
 select (end_lsn - '0/0'::pg_lsn)::int8
 from pg_replication_slot_advance(%(slot)s, '0/0'::pg_lsn + %(position)s::numeric)
