@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import struct
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -23,7 +24,12 @@ from pymysqlreplication.row_event import (  # type: ignore[import-untyped]
     WriteRowsEvent,
 )
 
-from ipai_kit.exceptions import ConnectorError, StreamUnavailableError, TryAgainLaterError
+from ipai_kit.exceptions import (
+    ConnectorError,
+    InternalError,
+    StreamUnavailableError,
+    TryAgainLaterError,
+)
 from ipai_kit.sql.database import Table
 from ipai_kit.sql.dialects.mysql import MySQLDatabase, connect_options
 from tap_jdbc.binlog.cells import UnknownTypeError
@@ -112,7 +118,7 @@ class BinlogRun:
         with self._database.told():
             self._server.check()
             self._identity = self._server.identity
-            self._streams = [one for one in self._streams if self._has_key(one)]
+            self._streams = [one for one in self._streams if self._may_follow(one)]
             if not self._streams:
                 return
             end = self._server.end()
@@ -132,12 +138,17 @@ class BinlogRun:
 
     # -- where to begin ---------------------------------------------------------------------
 
-    def _has_key(self, stream: FollowedTable) -> bool:
-        names = {column.name for column in stream.table.columns}
-        if stream.keys and names.issuperset(stream.keys):
+    def _may_follow(self, stream: FollowedTable) -> bool:
+        table = stream.table
+        names = {column.name for column in table.columns}
+        if not stream.keys or not names.issuperset(stream.keys):
+            message = f"The table {table.full_name!r} has no key to follow its rows by."
+            next_step = "Give it a primary key, or set 'key' of the stream."
+        elif compressed := self._server.compressed_column(table.schema, table.name):
+            message = f"Column {compressed!r} of {table.full_name!r} is compressed in the log."
+            next_step = "Read the table as FULL_TABLE or INCREMENTAL."
+        else:
             return True
-        message = f"The table {stream.table.full_name!r} has no key to follow its rows by."
-        next_step = "Give it a primary key, or set 'key' of the stream."
         self._pass_by(stream, StreamUnavailableError(message, next_step=next_step))
         return False
 
@@ -243,13 +254,15 @@ class BinlogRun:
             resume_stream=True,
             only_events=[WriteRowsEvent, UpdateRowsEvent, DeleteRowsEvent, QueryEvent, XidEvent],
             only_tables=[stream.table.name for stream in self._streams],
+            only_schemas=[stream.table.schema for stream in self._streams],
             enable_logging=False,
+            pymysql_wrapper=_connect,
             **start,
         )
 
     def _read(self, reader: BinLogStreamReader, end: Place, beyond: int) -> None:
         """Take events until the end; `beyond` is the last position on the server before."""
-        for event in reader:
+        while (event := _next(reader)) is not None:
             self._door.waiting.check()
             place = place_of(reader.log_file, reader.log_pos)
             if beyond:
@@ -399,6 +412,24 @@ class BinlogRun:
     def _pass_by(self, stream: FollowedTable, error: ConnectorError) -> None:
         error.stream = error.stream or stream.name
         self._door.pass_by(stream.name, error)
+
+
+def _connect(**options: Any) -> Any:
+    """Connect for the package that reads the log, which still says `db`."""
+    database = options.pop("db", None)
+    return pymysql.connect(**options, database=database)
+
+
+def _next(reader: BinLogStreamReader) -> Any:
+    """Return the next event; None where the log ends."""
+    try:
+        return reader.fetchone()
+    except (ValueError, IndexError, struct.error) as error:
+        place = f"{reader.log_file}:{reader.log_pos}"
+        message = f"The log cannot be understood behind {place}: {error}."
+        raise InternalError(
+            message, next_step="Reset the state of the streams, or report it."
+        ) from error
 
 
 def _is_whole(event: Any, count: int) -> bool:

@@ -122,6 +122,15 @@ class LogServer:
         )
         return {str(name): str(charset) for name, charset in rows}
 
+    def compressed_column(self, schema: str, table: str) -> str:
+        """Return a column of MariaDB's COMPRESSED kind, which no reader of the log understands."""
+        rows = self._database.fetch(
+            "SELECT column_name FROM information_schema.columns"
+            " WHERE table_schema = %s AND table_name = %s AND column_type LIKE '%%COMPRESSED%%'",
+            (schema, table),
+        )
+        return str(rows[0][0]) if rows else ""
+
     def _variable(self, name: str) -> str | None:
         rows = self._database.fetch("SHOW GLOBAL VARIABLES LIKE %s", (name,))
         value = str(rows[0][1]) if rows else None
