@@ -16,7 +16,7 @@ from ipai_kit.exceptions import ConnectorError
 from tap_files.content import seekable, unpacked
 from tap_files.exceptions import FileMissingError, UnreadableFileError
 from tap_files.failures import explained, shown
-from tap_files.patterns import Pattern
+from tap_files.patterns import Pattern, bare
 from tap_files.stores import kind_of_address
 
 __all__ = ["SourceFile", "list_files"]
@@ -92,7 +92,7 @@ def list_files(pattern: Pattern, store: Any) -> Iterator[SourceFile | ConnectorE
     """Yield what fits, oldest first; what cannot be looked at comes as its error."""
     found: list[SourceFile] = []
     for one in _plain_files(pattern, store):
-        if not one.path.lower().endswith(".zip"):
+        if not bare(one.path).lower().endswith(".zip"):
             found.append(one)
             continue
         try:
@@ -113,7 +113,7 @@ def _plain_files(pattern: Pattern, store: Any) -> list[SourceFile]:
             for one, info in infos.items()
             if info.get("type") != "directory"
         ]
-    if not files and not any(one in pattern.path for one in _MAGIC):
+    if not files and not any(one in bare(pattern.path) for one in _MAGIC):
         message = f"{shown(pattern.path)!r} is no file."
         raise FileMissingError(message, stream=pattern.name, next_step="Add e.g. '/*.csv'.")
     return files
@@ -121,8 +121,7 @@ def _plain_files(pattern: Pattern, store: Any) -> list[SourceFile]:
 
 def _matching(store: Any, path: str) -> Mapping[str, Any] | None:
     """What fits a pattern; None where the path is none, or where a file has that very name."""
-    bare = path.partition("?")[0] if _is_http(path) else path
-    if not any(one in bare for one in _MAGIC):
+    if not any(one in bare(path) for one in _MAGIC):
         return None
     if "[" in path and store.exists(path):
         return None

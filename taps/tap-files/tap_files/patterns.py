@@ -12,8 +12,9 @@ import msgspec
 
 from ipai_kit.bronze import is_decodable_name
 from ipai_kit.exceptions import ConfigurationError
+from tap_files.failures import shown
 
-__all__ = ["FORMATS", "INVENTORY", "Format", "Pattern", "format_of", "read_patterns"]
+__all__ = ["FORMATS", "INVENTORY", "Format", "Pattern", "bare", "format_of", "read_patterns"]
 
 Format = Literal["csv", "json", "jsonl", "parquet", "excel"]
 
@@ -146,16 +147,22 @@ def _joined(root: str, path: str) -> str:
     return f"{root.rstrip('/')}/{path}"
 
 
+def bare(path: str) -> str:
+    """Return a path without the query that an address on a web server may have."""
+    is_address = path.startswith(("http://", "https://"))
+    return path.partition("?")[0] if is_address else path
+
+
 def format_of(path: str, pattern: Pattern) -> Format:
     """Return the format of a file by the setting, else by its name."""
     if pattern.format:
         return pattern.format
-    name = path.rsplit("/", 1)[-1].lower()
+    name = bare(path).rsplit("/", 1)[-1].lower()
     for suffix in PACKED:
         name = name.removesuffix(suffix)
     found = FORMATS.get("." + name.rpartition(".")[2])
     if found is None:
-        message = f"The name of {path!r} does not tell its format."
+        message = f"The name of {shown(path)!r} does not tell its format."
         known = ", ".join(sorted(set(FORMATS.values())))
         raise ConfigurationError(
             message, stream=pattern.name, next_step=f"Set 'format' to one of: {known}."

@@ -327,6 +327,18 @@ def test_what_a_web_server_refuses_has_its_code(run, status, code):
     assert "geheim" not in found.run.stderr + str(found.error)
 
 
+def test_the_query_of_an_address_is_no_part_of_the_name_and_is_not_shown(run):
+    with loopback(web) as server:
+        good = {"name": "rows", "path": f"{server.url}/in/one.csv?token=geheim&day=1"}
+        bad = {"name": "bad", "path": f"{server.url}/in/?token=geheim"}
+        found = run({"files": [good, bad]})
+
+    assert found.rows() == [{"a": 1}]
+    assert found.lines() == [2]
+    assert "does not tell its format" in str(found.error)
+    assert "geheim" not in found.run.stderr + str(found.error) + str(found.run.lines)
+
+
 def test_a_token_goes_over_https_alone(run):
     entry = {"name": "rows", "path": "http://files.example.com/x.csv"}
     found = run({"http_token": "t0ken", "files": [entry]})
