@@ -72,6 +72,7 @@ def prepared(
     work_root: Path,
     secrets: SecretReader | None,
 ) -> Iterator[tuple[Connector, Path, Redactor]]:
+    """A connector with its resolved settings, a folder to work in, and what hides its secrets."""
     spec = connector.spec()
     settings = resolve(spec, config, os.environ, secrets or no_secrets)
     redactor = Redactor(secret_values(spec, settings))
