@@ -125,7 +125,7 @@ def warehouse(server: Any, migrated_template: str, dbt_output: Path) -> Iterator
 def small_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The repository's dbt project with three Silver models only: dbt parses it at once."""
     folder = tmp_path_factory.mktemp("small") / "transform"
-    unwanted = ("target", "logs", "gold", "odoo")
+    unwanted = ("target", "logs", "gold", "odoo", "assert_odoo_*")
     shutil.copytree(REPOSITORY / "transform", folder, ignore=shutil.ignore_patterns(*unwanted))
     shutil.copytree(REPOSITORY / "transform/macros/gold", folder / "macros/gold")
     for path in (folder / "models/silver/github").iterdir():

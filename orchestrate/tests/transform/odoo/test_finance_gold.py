@@ -213,6 +213,20 @@ def test_payables_are_positive_and_today_is_the_last_day(built: Any) -> None:
     assert today == [(True, 100)]
 
 
+def test_what_is_open_in_odoo_is_the_total_less_what_is_reconciled(built: Any) -> None:
+    """Odoo's own residual of today, beside what is rebuilt from the reconciliations."""
+    rows = built.rows(
+        "select i.name, i.amount_total_signed, i.amount_residual_signed, "
+        "coalesce(r.open_amount, 0) - coalesce(p.open_amount, 0) "
+        f"from ipai_silver_erp.odoo_invoices as i left join {GOLD}_ar_aging as r "
+        "on r.entry_id = i.id and r.instance_id = i.instance_id "
+        f"left join {GOLD}_ap_aging as p on p.entry_id = i.id and p.instance_id = i.instance_id "
+        "where i.amount_total_signed is not null order by i.id"
+    )
+
+    assert rows == [("INV/1", 121, 50, 50), ("RINV/1", -21, 0, 0), ("BILL/1", -60, -60, -60)]
+
+
 def test_a_project_shows_its_tasks_hours_and_margin(built: Any) -> None:
     rows = built.rows(
         f"select project, stage, is_active, task_count, open_task_count, done_task_count, "
@@ -272,9 +286,9 @@ def test_what_odoo_unposts_or_deletes_leaves_gold_and_what_does_not_balance_fail
 
     built.land_entry({"name": "X", **entries[0], "state": "draft"}, day="03")
     built.land_entry({"name": "X", **entries[1], "deleted": True}, day="03")
-    wrong = {"id": 60, "name": "X", "date": "2025-03-31", "lines": [[95, 10, "10"]]}
-    built.land_entry(wrong, day="03")
-    result = built.build("odoo_journal_items+")
+    refund = {"move_type": "out_refund", "amount_total_signed": "10", "date": "2025-03-31"}
+    built.land_entry({"id": 60, "name": "X", **refund, "lines": [[95, 10, "10"]]}, day="03")
+    result = built.build("odoo_journal_items+", "odoo_invoices")
 
     assert built.rows(counted) == [(60, 1)]
     assert not result.ok
@@ -282,4 +296,5 @@ def test_what_odoo_unposts_or_deletes_leaves_gold_and_what_does_not_balance_fail
         "gold_finance_general_ledger_debits_equal_credits_per_entry",
         "gold_finance_trial_balance_sums_to_zero",
         "gold_finance_balance_sheet_balances",
+        "assert_odoo_refunds_are_negative",
     } <= {node.name for node in result.failures}
