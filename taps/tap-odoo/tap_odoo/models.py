@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -72,16 +73,9 @@ _AS_LIST: Mapping[str, Mapping[str, str]] = {"account.account": {"company_ids": 
 _THROUGH: Mapping[str, tuple[str, str]] = {"account.payment": ("move_id", "account.move")}
 # Not stored, yet no record is whole without them.
 _ASKED_FOR: Mapping[str, Sequence[str]] = {"account.account": ("code",)}
-# Secrets, and what other members say already.
-_LEFT_OUT = {
-    "code_store",
-    "access_token",
-    "access_url",
-    "access_warning",
-    "signup_token",
-    "password",
-    "new_password",
-}
+_SECRET = re.compile(r"passw|secret|token|api_?key|private_key")
+# What other members say already, and answers to questions about the user.
+_LEFT_OUT = {"code_store", "access_url", "access_warning"}
 
 
 @dataclass(frozen=True)
@@ -195,6 +189,8 @@ def _further_output(model: Model, name: str, is_declared: bool) -> Output | None
     found = model.fields[name]
     kind = kind_of(found.ttype)
     if kind is None or name in _LEFT_OUT or not (found.stored or found.company_dependent):
+        return None
+    if kind == "text" and _SECRET.search(name):
         return None
     if kind == "many2many" and is_declared and not name.startswith("x_"):
         return None

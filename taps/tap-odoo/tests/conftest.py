@@ -36,6 +36,7 @@ create table ir_model (id serial primary key, model varchar);
 create table ir_model_fields (
   id serial primary key, model varchar, name varchar, ttype varchar, relation varchar,
   relation_table varchar, column1 varchar, column2 varchar, store boolean, translate boolean,
+  related varchar, depends varchar,
   field_description jsonb
 );
 create table ir_property (

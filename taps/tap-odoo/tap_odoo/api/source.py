@@ -20,6 +20,8 @@ __all__ = ["ApiSource"]
 
 _ATTRIBUTES = ["type", "string", "store", "relation", "translate", "company_dependent"]
 _IDS_AT_ONCE = 10_000
+# Before it some models' own `search_read` does not take `load`, which spares the names of links.
+_FIRST_WITH_BARE_LINKS = 18
 _UNREAD = ("one2many", "binary")
 _RELATED = "account.move"
 
@@ -183,7 +185,8 @@ class ApiSource:
             after = found[-1]
 
     def _search_read(self, shape: Shape, domain: Sequence[Any], values: Mapping[str, Any]) -> Any:
-        values = {"load": None, "context": self._context(), **values}
+        bare = {} if self.version < _FIRST_WITH_BARE_LINKS else {"load": None}
+        values = {"context": self._context(), **bare, **values}
         name = shape.stream.name
         return self._caller.call(shape.model.name, "search_read", name, domain=domain, **values)
 

@@ -44,6 +44,30 @@ select
 from ir_model_fields as f
 where f.model = any(%(models)s)
 """
+# Until 17 nothing in the database says that a field has a value for each company, before one is
+# set: neither its column, nor a mark. Those of partners and products that no row may tell of:
+_KNOWN = (
+    ("product.product", "standard_price"),
+    ("product.template", "project_id"),
+    ("product.template", "project_template_id"),
+    ("product.template", "responsible_id"),
+    ("product.template", "service_to_purchase"),
+    ("res.partner", "barcode"),
+    ("res.partner", "credit_limit"),
+)
+_PROPERTIES = """
+select f.model, f.name, f.id
+from ir_model_fields as f
+where not coalesce(f.store, false)
+  and coalesce(f.related, '') = ''
+  and coalesce(f.depends, '') = ''
+  and f.name <> 'property_product_pricelist'  -- computed, although it has rows
+  and (
+    starts_with(f.name, 'property_')
+    or f.model || '.' || f.name = any(%(known)s)
+    or f.id in (select fields_id from ir_property)
+  )
+"""
 _DEFAULTS = """
 select f.model, f.name, d.company_id, d.json_value
 from ir_default as d
@@ -94,15 +118,7 @@ class Catalog:
             for model, name, company, value in self._fetch(_DEFAULTS):
                 defaults[model, name][company] = value
             return Companies(known, defaults)
-        query = """
-            select f.model, f.name, f.id from ir_model_fields as f
-            where not coalesce(f.store, false) and (
-              starts_with(f.name, 'property_')
-              or (f.model, f.name) = ('product.product', 'standard_price')
-              or f.id in (select fields_id from ir_property)
-            )
-        """
-        rows = self._fetch(query)
+        rows = self._fetch(_PROPERTIES, {"known": [".".join(one) for one in _KNOWN]})
         return Companies(known, property_fields={(row[0], row[1]): row[2] for row in rows})
 
     def models(self, names: Collection[str], companies: Companies) -> dict[str, Model]:
