@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of this tap share: a folder, a way to read it, and how rows are counted."""
 
+import contextlib
+import io
 import json
+import logging
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +14,7 @@ from typing import Any
 import pytest
 
 from ipai_kit.exceptions import ConnectorError
+from ipai_kit.logs import configure_logs
 from ipai_kit.testing import TapRun
 from ipai_kit.testing.runs import selecting
 from tap_files.tap import TapFiles
@@ -56,36 +61,24 @@ class Reading:
 
 def run_files(config: dict[str, Any], state: Any = None, catalog: Any = None) -> Reading:
     """Run the tap in this process; what it ended with is kept beside what it wrote."""
-    import contextlib
-    import io
-
-    output, errors = io.BytesIO(), io.StringIO()
+    output, errors, failure = io.BytesIO(), io.StringIO(), None
     stdout = io.TextIOWrapper(output, encoding="utf-8", write_through=True)
-    failure = None
-    import logging
-    import signal
-
-    kept = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    from ipai_kit.logs import configure_logs
-
+    logs, level = list(root.handlers), root.level
     try:
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(errors):
             configure_logs()
-            tap = TapFiles(
-                config=dict(config),
-                state=json.loads(json.dumps(state)) if state else None,
-                catalog=catalog,
-            )
+            known = json.loads(json.dumps(state)) if state else None
+            tap = TapFiles(config=dict(config), state=known, catalog=catalog)
             try:
                 tap.sync_all()
             except ConnectorError as error:
                 failure = error
     finally:
-        for number, handler in kept.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-        root.handlers[:] = handlers
+        root.handlers[:] = logs
         root.setLevel(level)
         logging.captureWarnings(capture=False)
     stdout.flush()

@@ -5,11 +5,8 @@ import datetime
 import json
 from decimal import Decimal
 
-import duckdb
 import openpyxl
 import openpyxl.chart
-import pandas as pd
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -214,13 +211,14 @@ def test_parquet_values_are_exact(read, tmp_path):
 def test_reads_parquet_of_other_programs(read, tmp_path, program):
     rows = [{"id": n, "name": f"n{n}", "tags": [n, n + 1]} for n in range(5)]
     path = tmp_path / "rows.parquet"
+    module = pytest.importorskip(program)
     if program == "pandas":
-        pd.DataFrame(rows).to_parquet(path, compression="gzip")
+        module.DataFrame(rows).to_parquet(path, compression="gzip")
     elif program == "polars":
-        pl.DataFrame(rows).write_parquet(path, compression="zstd")
+        module.DataFrame(rows).write_parquet(path, compression="zstd")
     else:
         query = "select n as id, 'n' || n as name, [n, n + 1] as tags from range(5) t(n)"
-        duckdb.sql(f"copy ({query}) to '{path}' (format parquet)")
+        module.sql(f"copy ({query}) to '{path}' (format parquet)")
 
     assert read(None, "rows.parquet").rows() == rows
 

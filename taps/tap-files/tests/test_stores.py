@@ -16,11 +16,10 @@ from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import unquote
 
-import boto3
 import openpyxl
-import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 
 from ipai_kit.testing.loopback import Answer, loopback
 from tap_files.failures import shown
@@ -39,7 +38,7 @@ def workbook():
 
 def parquet():
     content = io.BytesIO()
-    pl.DataFrame({"a": [3]}).write_parquet(content)
+    pq.write_table(pa.table({"a": [3]}), content)
     return content.getvalue()
 
 
@@ -87,7 +86,8 @@ def assert_reads_all(run, config, base):
 @pytest.fixture(scope="module")
 def s3():
     """A server that speaks S3's protocol, with a bucket of files."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    boto3, moto = pytest.importorskip("boto3"), pytest.importorskip("moto.server")
+    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     keys = {"aws_access_key_id": "id", "aws_secret_access_key": "key"}
@@ -347,7 +347,12 @@ def test_a_token_goes_over_https_alone(run):
 
 
 @pytest.mark.parametrize(
-    "path", ["http://127.0.0.1:9/x.csv", "sftp://127.0.0.1:9/x.csv", "s3://b/x.csv"]
+    "path",
+    [
+        "http://127.0.0.1:9/x.csv",
+        "sftp://127.0.0.1:9/x.csv",
+        pytest.param("s3://b/x.csv", marks=pytest.mark.slow),
+    ],
 )
 def test_an_unreachable_store_is_to_be_tried_again(run, path):
     settings = {"s3_endpoint_url": "http://127.0.0.1:9", "anonymous": True, "sftp_user": "me"}
