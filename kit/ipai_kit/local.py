@@ -83,6 +83,11 @@ class LocalStream(Stream):
         self._write_state_message()
 
     def _emit(self, context: Mapping[str, Any] | None) -> None:
+        """Write the records of a partition and move its bookmark; for plain records alone.
+
+        A stream whose records are bytes, or whose STATE is its own, overrides it together with
+        `get_records`, which still serves whatever looks into records.
+        """
         writer = cast("FastWriter", self.tap.message_writer)
         files = self.get_batch_files(writer.batches, context) if writer.batches else None
         if files is not None:
