@@ -61,6 +61,7 @@ _OTHER_NAMES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "sale.order.line": {"tax_ids": ("tax_id",), "product_uom": ("product_uom_id",)},
     "purchase.order.line": {"tax_ids": ("taxes_id",), "product_uom": ("product_uom_id",)},
     "stock.move": {"quantity": ("quantity_done",)},
+    "stock.move.line": {"quantity": ("qty_done",)},
 }
 # What used to be a kind of product, or the opposite of another field: field, its value.
 _EQUALS: Mapping[str, Mapping[str, Sequence[tuple[str, Any]]]] = {

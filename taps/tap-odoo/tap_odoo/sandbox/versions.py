@@ -28,6 +28,7 @@ _RENAMED: Mapping[tuple[int, int], Mapping[tuple[str, str], str]] = {
         ("res.partner", "complete_name"): "display_name",
         ("project.task", "allocated_hours"): "planned_hours",
         ("stock.move", "quantity"): "quantity_done",
+        ("stock.move.line", "quantity"): "qty_done",
     },
     (16, 17): {
         ("project.project", "account_id"): "analytic_account_id",
