@@ -13,7 +13,7 @@ import secrets
 import struct
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import pymysql
 from pymysqlreplication import BinLogStreamReader  # type: ignore[import-untyped]
@@ -30,16 +30,16 @@ from ipai_kit.exceptions import (
     StreamUnavailableError,
     TryAgainLaterError,
 )
-from ipai_kit.sql.database import Table
 from ipai_kit.sql.dialects.mysql import MySQLDatabase, connect_options
 from tap_jdbc.binlog.cells import UnknownTypeError
 from tap_jdbc.binlog.exceptions import LogLostError
+from tap_jdbc.binlog.followed import FollowedTable
 from tap_jdbc.binlog.rows import RowShape, make_shape
 from tap_jdbc.binlog.server import LogServer, Place, lsn_of, place_of
 from tap_jdbc.cdc.logs import POSITION, RunDoor
 from tap_jdbc.cdc.shape import DELETED_AT, LSN
 
-__all__ = ["BinlogRun", "FollowedTable"]
+__all__ = ["BinlogRun"]
 
 _STATE_SECONDS: Final = 5.0
 _MOST_ROWS: Final = 1000
@@ -56,40 +56,6 @@ _WRITES: Final = re.compile(
 )
 _WITHIN: Final = re.compile(r"\s*(?:begin|start transaction|savepoint|xa\s)", re.IGNORECASE)
 _NOTE: Final = re.compile(r"^(?:\s|/\*.*?\*/|--[^\n]*\n|#[^\n]*\n)*", re.DOTALL)
-
-
-class FollowedTable(Protocol):
-    """A stream whose changes come from the log."""
-
-    name: str
-    table: Table
-    keys: Sequence[str]
-    entry: dict[str, Any]
-    """The bookmark, to be changed."""
-
-    def wants(self, column: str) -> bool:
-        """Whether a column is selected."""
-
-    def show_columns(self, table: Table) -> None:
-        """Write SCHEMA, if the log has columns that are not in it."""
-
-    def announce(self, shape: None) -> None:
-        """Write SCHEMA."""
-
-    def start(self, position: int) -> None:
-        """Begin with the whole table; what commits from this position on comes by the log."""
-
-    def copy_table(self) -> None:
-        """Write the whole table, or what a former run left of it."""
-
-    def resume(self) -> None:
-        """Tell the target which generation the records belong to."""
-
-    def write_rows(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Write records and tombstones."""
-
-    def truncate(self) -> None:
-        """Retire everything that was delivered so far."""
 
 
 class BinlogRun:

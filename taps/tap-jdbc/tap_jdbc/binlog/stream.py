@@ -10,7 +10,8 @@ from typing import Any, cast
 from ipai_kit.sql.database import Block, Table
 from ipai_kit.sql.dialects.mysql import MySQLDatabase
 from ipai_kit.sql.snapshot import begin_snapshot, read_snapshot
-from tap_jdbc.binlog.following import BinlogRun, FollowedTable
+from tap_jdbc.binlog.followed import FollowedTable
+from tap_jdbc.binlog.following import BinlogRun
 from tap_jdbc.cdc.logs import POSITION
 from tap_jdbc.cdc.shape import DELETED_AT, LSN
 from tap_jdbc.cdc.stream import LogBasedStream
