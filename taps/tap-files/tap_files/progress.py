@@ -32,11 +32,12 @@ class FileProgress:
         if same and entry.get("done"):
             return None
         if not same and not (pattern.append_only and not anew and self._only_grew(file)):
-            stale = max(entry.get("line", 0), entry.get("stale_to", 0))
+            stale_from = min(entry.get("first", 1), entry.get("stale_from", entry.get("first", 1)))
+            stale_to = max(entry.get("line", 0), entry.get("stale_to", 0))
             entry.clear()
             entry.update({"rows": 0, "rejected": 0, "line": 0})
-            if stale:
-                entry["stale_to"] = stale
+            if stale_to:
+                entry.update({"stale_from": stale_from, "stale_to": stale_to})
         entry["version"] = file.version
         entry["size"] = file.size
         entry["modified"] = file.modified_text
@@ -53,11 +54,13 @@ class FileProgress:
     def stale_lines(self, after: int, before: int | None = None) -> Iterator[int]:
         """Yield lines of the version before between two rows of this one, or up to its end."""
         last = int(self.entry.get("stale_to", 0))
-        first = max(after, int(self.entry.get("line", 0))) + 1
+        first = max(after, int(self.entry.get("line", 0)), self.entry.get("stale_from", 1) - 1) + 1
         yield from range(first, last + 1 if before is None else min(before, last + 1))
 
-    def advance(self, line: int, rows: int, rejected: int) -> None:
-        """Note what has been written."""
+    def advance(self, first: int, line: int, rows: int, rejected: int) -> None:
+        """Note what has been written: rows from line `first` to `line`."""
+        if rows:
+            self.entry.setdefault("first", first)
         self.entry["line"] = max(line, self.entry.get("line", 0))
         self.entry["rows"] += rows
         self.entry["rejected"] += rejected
@@ -65,6 +68,7 @@ class FileProgress:
     def finish(self) -> None:
         """The file was read to its end."""
         self.entry["done"] = True
+        self.entry.pop("stale_from", None)
         self.entry.pop("stale_to", None)
 
     def forget_version(self) -> None:

@@ -178,10 +178,10 @@ class FileStream(LocalStream):
                 batch.last_line = row[0]
             if len(batch.rows) + batch.rejected >= size:
                 yield batch
-                progress.advance(batch.last_line, len(batch.rows), batch.rejected)
+                _advance(progress, batch)
                 batch = _Batch(file)
         yield batch
-        progress.advance(batch.last_line, len(batch.rows), batch.rejected)
+        _advance(progress, batch)
         self._check_unchanged(file, progress)
         if self.pattern.keyed_by_place and (stale := list(progress.stale_lines(0))):
             yield _Batch(file, stale=stale)
@@ -200,9 +200,9 @@ class FileStream(LocalStream):
             self.tap.progress.note("all_files_gone", stream=self.name, kept=len(gone))
             return  # rather an empty mount than the end of everything
         for name in gone:
-            last = int(entries[name].get("line", 0))
+            first, last = entries[name].get("first", 1), entries[name].get("line", 0)
             if self.pattern.deleted_files == "delete" and last:
-                yield _Batch(SourceFile(None, name, name), stale=list(range(1, last + 1)))
+                yield _Batch(SourceFile(None, name, name), stale=list(range(first, last + 1)))
             del entries[name]
 
     # -- writing ----------------------------------------------------------------------------
@@ -241,6 +241,11 @@ class FileStream(LocalStream):
         # A large STATE is written less often, so that it never costs more than a few per cent.
         cost = time.monotonic() - moment
         self._state_due = moment + max(self.tap.state_interval, 50 * cost)
+
+
+def _advance(progress: FileProgress, batch: _Batch) -> None:
+    first = batch.rows[0][0] if batch.rows else 0
+    progress.advance(first, batch.last_line, len(batch.rows), batch.rejected)
 
 
 def _tail(file: SourceFile) -> bytes:
