@@ -87,8 +87,9 @@ class Line:
 # -- who takes the rows out ------------------------------------------------------------------------
 
 
-def ours(server: Server, folder: Path) -> Iterator[Way]:
+def ours(server: Server, folder: Path, environments: Environments) -> Iterator[Way]:
     """Lines, files, and two connections."""
+    installed = environments.our_tap("tap-jdbc")
     basic: dict[str, Any] = {"url": server.url, "tables": ["public.narrow"]}
     files = folder / "files"
     batches = {"storage": {"root": str(files)}, "batch_size": 250_000}
@@ -99,8 +100,12 @@ def ours(server: Server, folder: Path) -> Iterator[Way]:
     ):
         path = folder / f"{name}.json"
         path.write_text(json.dumps({**basic, **more}))
-        command = [str(Path(sys.executable).parent / "tap-jdbc"), "--config", str(path)]
-        yield Way(name, [command], clean=lambda: shutil.rmtree(files, ignore_errors=True))
+        yield Way(
+            name,
+            [[installed.command("tap-jdbc"), "--config", str(path)]],
+            problem=installed.problem,
+            clean=lambda: shutil.rmtree(files, ignore_errors=True),
+        )
 
 
 def limit(server: Server) -> Way:
@@ -215,11 +220,14 @@ def measure_all(options: argparse.Namespace) -> list[Line]:
         folder.chmod(0o755)
         with running_server(folder / "server") as server:
             fill(server, options.rows)
-            found = list(ours(server, folder))
+            environments = Environments(cache_home() / "peers", is_here_ours=options.installed_here)
+            found = list(ours(server, folder, environments))
             ways = [limit(server), *found]
             if not options.without_peers:
-                ways += peers(server, folder, Environments(cache_home() / "peers"))
+                ways += peers(server, folder, environments)
             for way in ways:
+                if options.only not in way.name:
+                    continue
                 print(f"== {way.name}", file=sys.stderr)
                 if way.name in {OURS, MELTANO_NAME} and not way.problem:
                     check(way, options.rows)
@@ -283,6 +291,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="measured runs of each")
     parser.add_argument("--large", type=int, default=0, help="rows for the memory of ours; 0: none")
     parser.add_argument("--without-peers", action="store_true", help="only ours and the limit")
+    parser.add_argument("--only", default="", help="part of the names of the ways to measure")
+    parser.add_argument("--installed-here", action="store_true", help="do not install ours anew")
     parser.add_argument("--write", action="store_true", help="write the figures into docs")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()

@@ -21,6 +21,7 @@ def extraction(monkeypatch):
 
 def test_counts_the_rows_and_measures_ours_beside_the_limit():
     command = [sys.executable, str(ROOT / "benchmarks" / "extraction.py"), "--without-peers"]
+    command.append("--installed-here")
     sizes = ["--rows", "300", "--turns", "1", "--large", "600"]
     done = subprocess.run([*command, *sizes], capture_output=True, text=True, check=False)
 

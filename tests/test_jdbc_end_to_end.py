@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a PostgreSQL table to a Bronze table: exact values, resumed snapshots, rows that are gone."""
+"""From a PostgreSQL table to Bronze: exact values, resumed snapshots, rows that are gone."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def landed(target):
         [BRONZE],
     ).fetchone()
     return target.execute(
-        f"select (record ->> 'id')::int, record ->> 'n', deleted_at is not null from {BRONZE}.{name} "
-        "order by 1"
+        "select (record ->> 'id')::int, record ->> 'n', deleted_at is not null "
+        f"from {BRONZE}.{name} order by 1"
     ).fetchall()
 
 

@@ -86,8 +86,18 @@ class Environments:
         if self.is_here_ours:
             return Environment(Path(sys.prefix))
         if _OURS not in self.made:
-            self.made[_OURS] = _install_ours(self.home / _OURS)
+            self.made[_OURS] = _install_ours(self.home / _OURS, ("kit[landing]", *_TARGETS))
         return self.made[_OURS]
+
+    def our_tap(self, folder: str) -> Environment:
+        """A tap of ours alone, installed likewise."""
+        if self.is_here_ours:
+            return Environment(Path(sys.prefix))
+        if folder not in self.made:
+            self.made[folder] = _install_ours(
+                self.home / f"ours-{folder}", ("kit", f"taps/{folder}")
+            )
+        return self.made[folder]
 
     def of(self, peer: Peer) -> Environment:
         """The environment of a peer; made at most once, also when it fails."""
@@ -125,14 +135,14 @@ def _make(peer: Peer, home: Path) -> Environment:
     return Environment(home)
 
 
-def _install_ours(home: Path) -> Environment:
+def _install_ours(home: Path, folders: tuple[str, ...]) -> Environment:
     """The checkout's packages, built anew each time: nobody measures yesterday's code."""
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if uv is None:
         return Environment(home, "not installed: uv is missing")
     shutil.rmtree(home, ignore_errors=True)
     home.parent.mkdir(parents=True, exist_ok=True)
-    packages = [str(_ROOT / name) for name in ("kit[landing]", *_TARGETS)]
+    packages = [str(_ROOT / name) for name in folders]
     problem = _run(uv, "venv", "-q", "-p", _PYTHON, str(home)) or _run(
         *(uv, "pip", "install", "-q", "--no-sources", "--python", str(home / "bin" / "python")),
         *("--constraint", str(_ROOT / "requirements.lock"), "--refresh", *packages),

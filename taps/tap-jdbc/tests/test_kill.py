@@ -42,7 +42,8 @@ def read_until(tap, share):
 def test_killed_at_40_percent_it_goes_on_at_40_percent(source, tmp_path, settings, parallel):
     source.execute(
         "create table big (id int primary key, at timestamptz not null, note text)",
-        f"""insert into big select n, timestamptz '2026-01-01' + n * interval '1 second', repeat('x', 50)
+        f"""insert into big
+            select n, timestamptz '2026-01-01' + n * interval '1 second', repeat('x', 50)
             from generate_series(1, {ROWS}) n""",
     )
     config = tmp_path / "config.json"

@@ -16,7 +16,8 @@ HOURS = "timestamptz '2026-01-01' + n * interval '1 hour'"
 def orders(rows: int, updated_at: str = HOURS) -> list[str]:
     return [
         "create table orders (id int primary key, updated_at timestamptz, note text)",
-        f"insert into orders select n, {updated_at}, 'order ' || n from generate_series(1, {rows}) n",
+        f"""insert into orders select n, {updated_at}, 'order ' || n
+            from generate_series(1, {rows}) n""",
     ]
 
 
@@ -38,9 +39,11 @@ def test_a_table_arrives_whole_in_the_order_of_its_key(source, ids, chunk_rows, 
 
 def test_keys_of_several_columns_and_odd_types_are_compared_as_the_database_does(source):
     source.execute(
-        'create table odd ("k""1" text, k2 numeric, k3 bytea, k4 date, primary key ("k""1", k2, k3, k4))',
+        """create table odd ("k""1" text, k2 numeric, k3 bytea, k4 date,
+            primary key ("k""1", k2, k3, k4))""",
         r"""insert into odd
-            select chr(64 + n % 3) || E'\\''', (n % 5) * 1.10, decode(lpad(to_hex(n % 7), 2, '0'), 'hex'),
+            select chr(64 + n % 3) || E'\\''', (n % 5) * 1.10,
+                decode(lpad(to_hex(n % 7), 2, '0'), 'hex'),
                 date '0044-03-15 BC' + n
             from generate_series(1, 200) n""",
     )

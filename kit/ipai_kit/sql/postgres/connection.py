@@ -23,6 +23,8 @@ SESSION = (
     "set local bytea_output = 'hex'; set local client_encoding = 'UTF8'; "
     "set local row_security = on"
 )
+# libpq reads as much at once as its longest message so far: a tenth of the reads of a COPY.
+_WIDEN = "select repeat(' ', 300000)"
 _WEAK = ("disable", "allow", "prefer")
 _CONNECT_SECONDS = 30
 # What JDBC calls the options that libpq has too; its other options have no meaning here.
@@ -42,9 +44,13 @@ def connect(address: Address, *, allow_insecure: bool) -> psycopg.Connection[Any
     """Open a connection; raises a ConnectorError that says what to do."""
     options = connection_options(address, allow_insecure=allow_insecure)
     try:
-        return psycopg.connect(make_conninfo(**options), autocommit=True, prepare_threshold=None)
+        connection = psycopg.connect(
+            make_conninfo(**options), autocommit=True, prepare_threshold=None
+        )
+        connection.execute(_WIDEN)
     except psycopg.Error as error:
         raise connection_failure(error, address.shown) from error
+    return connection
 
 
 def connection_options(address: Address, *, allow_insecure: bool) -> dict[str, Any]:
