@@ -129,7 +129,7 @@ def test_catalog_rows_become_tables():
         ("s", "t", "f", 0, None),
     ]
 
-    (table, view) = assembled(
+    table, view = assembled(
         [("s", "t", "table", 5, "about"), ("s", "v", "view", None, None)], columns, keys
     )
 
