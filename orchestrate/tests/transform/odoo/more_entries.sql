@@ -31,7 +31,7 @@ set code_store = code_store || jsonb_build_object('2', '9' || (code_store ->> '1
 
 -- Entry 101: 125 dollars invoiced at 1.25; 102: paid at 1.1; 103: the exchange gain; 104: a bill of 2025; 105: a draft.
 create temporary table entries as
-select *
+select *, case when move_type like 'in%' then -1 else 1 end as sign
 from (
     values
         (101, 'out_invoice', 'posted', '2026-06-20'::date, 'USD', 29),
@@ -46,7 +46,9 @@ select (jsonb_populate_record(
     to_jsonb(m) || jsonb_build_object(
         'id', e.id, 'name', 'C2/' || e.id, 'company_id', 2, 'move_type', e.move_type, 'state', e.state, 'date', e.day,
         'invoice_date', e.day, 'currency_id', c.id, 'write_date', now(), 'access_token', null, 'sequence_number', e.id,
-        'sequence_prefix', 'C2/'
+        'sequence_prefix', 'C2/', 'amount_total_signed', e.sign * abs(m.amount_total_signed),
+        'amount_untaxed_signed', e.sign * abs(m.amount_untaxed_signed),
+        'amount_residual_signed', e.sign * abs(m.amount_residual_signed)
     )
 )).*
 from entries as e
