@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows by position: whatever the type of the ordering columns, nothing is lost and nothing twice."""
+"""Rows by position: whatever the type of the ordering columns, nothing is lost or doubled."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def ties(database):
 
 
 def walk(database, table, order, limit, **more):
-    """Read in pieces, each from where the last one ended, as a run that is killed each time does."""
+    """Read in pieces, each from where the last one ended, as a run that is often killed does."""
     found, after = [], None
     while True:
         rows = database.records(table, order=order, after=after, limit=limit, **more)
@@ -130,8 +130,10 @@ def test_odd_names_are_quoted(database, kind):
 
 def test_the_catalog_knows_keys_views_and_comments(database, kind):
     database.execute(
-        "CREATE TABLE plain (a INTEGER NOT NULL, b VARCHAR(5) NOT NULL, c INTEGER, PRIMARY KEY (b, a))",
-        "CREATE TABLE other (x INTEGER NOT NULL, y INTEGER, z INTEGER NOT NULL, UNIQUE (z, x), UNIQUE (y))",
+        "CREATE TABLE plain (a INTEGER NOT NULL, b VARCHAR(5) NOT NULL, c INTEGER, "
+        "PRIMARY KEY (b, a))",
+        "CREATE TABLE other (x INTEGER NOT NULL, y INTEGER, z INTEGER NOT NULL, "
+        "UNIQUE (z, x), UNIQUE (y))",
         "CREATE TABLE keyless (x INTEGER)",
         "CREATE VIEW seen AS SELECT a, b FROM plain",
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The binary log of a real MariaDB: every change arrives once, as the table itself would show it."""
+"""The binary log of a real MariaDB: every change arrives once, as the table would show it."""
 
 from __future__ import annotations
 

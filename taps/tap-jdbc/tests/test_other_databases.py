@@ -52,7 +52,8 @@ def database(request, tmp_path_factory) -> Iterator[SomeDatabase]:
 
 def fill(database, rows):
     database.execute(
-        "CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, seen TIMESTAMP, price DECIMAL(10,2))",
+        "CREATE TABLE orders (id INTEGER NOT NULL PRIMARY KEY, seen TIMESTAMP, "
+        "price DECIMAL(10,2))",
         "INSERT INTO orders VALUES "
         + ", ".join(f"({n}, '2026-01-01 10:00:0{n % 3}', {n}.5)" for n in range(1, rows + 1)),
     )

@@ -202,8 +202,8 @@ def test_values_of_each_company_follow_its_defaults(make_database: Any) -> None:
         "insert into ir_default (field_id, company_id, json_value) values (%s, 2, '5')", row[0]
     )
 
-    (first, *_) = database.run(select=["res_partner"]).records["res_partner"]
-    (second, *_) = database.run(select=["res_partner"], company_id=2).records["res_partner"]
+    first, *_ = database.run(select=["res_partner"]).records["res_partner"]
+    second, *_ = database.run(select=["res_partner"], company_id=2).records["res_partner"]
 
     assert first[f"{name}_by_company"] == second[f"{name}_by_company"] == {"1": 3, "2": 5}
     assert (first[name], second[name]) == (3, 5)
