@@ -69,7 +69,7 @@ def test_changes_of_a_source_reach_bronze_and_its_slot_is_looked_after(shop):
     with psycopg.connect(plane) as bronze:
         ((name,),) = bronze.execute(
             "select format('%I.%I', schemaname, tablename) from pg_tables "
-            "where tablename like 'raw_jdbc_public_orders%'"
+            "where tablename like 'raw_jdbc_public__orders'"
         ).fetchall()
         columns = "record ->> 'id', record ->> 'total', deleted_at is null"
         rows = bronze.execute(f"select {columns} from {name} order by 1".encode()).fetchall()

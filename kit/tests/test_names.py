@@ -23,6 +23,7 @@ PLAIN = st.from_regex(names.SOURCE_TYPE_PATTERN, fullmatch=True)
         (names.silver_schema("erp"), "ipai_silver_erp"),
         (names.gold_schema("core"), "ipai_gold_core"),
         (names.bronze_table("github", "issues"), "raw_github_issues"),
+        (names.bronze_table("jdbc", "public-order_lines"), "raw_jdbc_public__order_lines"),
         (names.silver_table("github", "issues"), "github_issues"),
         (names.gold_view("devops", "ci_health"), "gold_devops_ci_health"),
         (names.job_name("github", "issues", "incremental"), "sync_github_issues_incremental"),
@@ -70,6 +71,13 @@ def test_two_streams_of_any_spelling_never_share_a_table(pairs):
 @given(st.lists(ANY_TEXT, min_size=2, max_size=8, unique=True))
 def test_streams_of_one_source_never_share_a_table(streams):
     assert len({names.bronze_table("github", stream) for stream in streams}) == len(streams)
+
+
+@steady
+@given(st.lists(st.text("a-_", min_size=1, max_size=6), min_size=2, max_size=40, unique=True))
+def test_hyphens_and_underscores_are_told_apart(streams):
+    assert len({names.bronze_table("jdbc", stream) for stream in streams}) == len(streams)
+    assert len({names.bronze_table("j_", stream) for stream in streams}) == len(streams)
 
 
 @steady

@@ -2,7 +2,8 @@
 """Every generated name of the platform, in one place, within Postgres' limit of 63 bytes.
 
 A name is kept as it is where it can be. Where it must change (foreign characters, capitals, too
-long) it gets a hash of what it was made from, so that two streams never share a table.
+long) it gets a hash of what it was made from, so that two streams never share a table. A hyphen,
+with which SQL taps join schema and table, becomes two underscores: those belong to it alone.
 """
 
 import hashlib
@@ -18,6 +19,8 @@ MAX_NAME_BYTES: Final = 63
 PLATINUM_SCHEMA: Final = "ipai_platinum_core"
 
 SOURCE_TYPE_PATTERN: Final = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_HYPHENATED = re.compile(r"[a-z0-9]+([_-][a-z0-9]+)*")
+_HYPHEN = "__"
 _FOREIGN = re.compile(r"[^a-z0-9_]+")
 _HASHED = re.compile(r"_h[0-9a-f]{10}")
 _HASH_LENGTH = 12
@@ -39,7 +42,12 @@ def gold_schema(domain: str) -> str:
 
 
 def bronze_table(source: str, stream: str) -> str:
-    """Raw table of a stream, e.g. ``raw_github_issues``."""
+    """Raw table of a stream, e.g. ``raw_github_issues``; ``raw_jdbc_public__orders``."""
+    if _HYPHEN in f"{source}_{stream}":
+        return _hashed("raw", source, stream)
+    if "-" in stream and _HYPHENATED.fullmatch(stream):
+        name = _plain("raw", source, stream.replace("-", _HYPHEN))
+        return name or _hashed("raw", source, stream)
     return _bounded("raw", source, stream)
 
 
@@ -112,11 +120,18 @@ def _known_source(source_type: str) -> str:
 
 def _bounded(*parts: str) -> str:
     """Join the parts; add a hash of them when the plain name would not be theirs alone."""
-    plain = "_".join(parts)
-    name = _FOREIGN.sub("_", plain.lower())
-    changed = name != plain or not all(parts)
-    if not changed and len(name) <= MAX_NAME_BYTES and not _HASHED.search(name):
-        return name
+    return _plain(*parts) or _hashed(*parts)
+
+
+def _plain(*parts: str) -> str | None:
+    """The parts joined, if that may be a name as it is."""
+    name = "_".join(parts)
+    is_name = all(parts) and not _FOREIGN.search(name) and not _HASHED.search(name)
+    return name if is_name and len(name) <= MAX_NAME_BYTES else None
+
+
+def _hashed(*parts: str) -> str:
+    name = _FOREIGN.sub("_", "_".join(parts).lower())
     digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
     kept = name[: MAX_NAME_BYTES - _HASH_LENGTH].rstrip("_")
     return f"{kept}_h{digest[: _HASH_LENGTH - 2]}"

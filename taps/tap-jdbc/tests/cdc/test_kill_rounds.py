@@ -191,7 +191,7 @@ def landed(dsn: str, table: str) -> list[Any]:
         ((name,),) = connection.execute(
             """select format('%%I.%%I', schemaname, tablename) from pg_tables
             where tablename like %s""",
-            (f"raw_jdbc_public_{table}%",),
+            (f"raw_jdbc_public__{table}",),
         ).fetchall()
         text = f"""select record - '_sdc_lsn' - '_sdc_deleted_at' from {name}
             where deleted_at is null order by (record ->> 'id')::int, record ->> 'day'"""
