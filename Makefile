@@ -9,6 +9,8 @@ PACKAGES := kit/ipai_kit orchestrate/ipai_orchestrate $(wildcard taps/*/tap_*) $
 MANIFESTS := $(addsuffix /pyproject.toml,$(MEMBERS))
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+# Test processes at a time; each starts the servers it needs.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast lint format types coverage alone bench docs lock clean
@@ -31,13 +33,13 @@ $(VENV)/.ready: requirements.lock $(MANIFESTS)
 demo: setup ## GitHub stand-in -> Bronze -> Silver -> Gold on an embedded Postgres, twice
 	$(BIN)/ipai demo $(DEMO)
 
-test: setup ## Run all tests
+test: setup ## Run all tests: make test [WORKERS=4] [PYTEST='-k orders']
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST)
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
 	$(BIN)/coverage combine --quiet
 
 test-fast: setup ## Run the tests that take less than ten seconds each
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
 lint: setup ## ruff, black, isort and flake8, as CI runs them
 	$(BIN)/ruff check .
