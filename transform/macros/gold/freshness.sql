@@ -22,6 +22,27 @@
     values {{ rows | unique | sort | join(',\n        ') if rows else "('', '', '', '')" }}
 {%- endmacro %}
 
+{#-
+  Per instance and stream, the newest record of these Silver tables. A build that selects one source only, on a database
+  where the others were never built, leaves those out; the build that makes them renews the view.
+-#}
+{% macro newest_records(inputs) -%}
+    {%- for input in inputs if not execute or load_relation(input) is not none %}
+    select instance_id, _source as source, _stream as stream, max(_emitted_at) as newest_record_at,
+        max(_cursor collate "C") as newest_cursor
+    from {{ input }}
+    group by 1, 2, 3
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
+    {%- else %}
+    select
+        null::text as instance_id, null::text as source, null::text as stream,
+        null::timestamptz as newest_record_at, null::text as newest_cursor
+    where false
+    {%- endfor %}
+{%- endmacro %}
+
 {#- What the control plane knows of syncs; no rows where dbt runs on a database without one. -#}
 {% macro sync_freshness() -%}
     {%- set known = run_query("select to_regprocedure('ipai_gold_core.sync_freshness()') is not null") if execute -%}

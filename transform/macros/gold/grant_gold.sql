@@ -17,7 +17,10 @@ begin
         end if;
         grant select on {{ this }} to {{ role }};
         {%- for unique_id in model.depends_on.nodes if unique_id in graph.nodes %}
-        grant select on {{ graph.nodes[unique_id].relation_name }} to {{ role }};
+        {%- set input = graph.nodes[unique_id].relation_name %}
+        if to_regclass('{{ input }}') is not null then
+            grant select on {{ input }} to {{ role }};
+        end if;
         {%- endfor %}
     end if;
 end

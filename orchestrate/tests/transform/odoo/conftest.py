@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import psycopg
 import pytest
 import yaml
 
-from ipai_orchestrate.transform import TransformResult, run_dbt
+from ipai_orchestrate.transform import DbtEvent, TransformResult, run_dbt
 
 COMPANY = Path(__file__).with_name("company.yml")
 _CREATE = """
@@ -41,6 +41,7 @@ class Books:
 
     dsn: str
     connection: psycopg.Connection[tuple[Any, ...]]
+    events: list[DbtEvent] = field(default_factory=list)
 
     def create(self, stream: str) -> None:
         """Make the Bronze table of a stream."""
@@ -104,7 +105,7 @@ class Books:
 
     def build(self, *select: str, **options: Any) -> TransformResult:
         """Run dbt for all that stands on Odoo, or for what is selected."""
-        return run_dbt(self.dsn, select=select or ["@path:models/silver/odoo"], **options)
+        return run_dbt(self.dsn, select=select or ["source:odoo+"], **options)
 
     def build_ok(self, *select: str, **options: Any) -> TransformResult:
         result = self.build(*select, **options)
@@ -150,5 +151,5 @@ def built(books: Books, company: dict[str, list[dict[str, Any]]]) -> Books:
             {"id": 1, "name": "X/1", "date": "2025-01-01", "lines": [[1, 30, "7"], [2, 80, "-7"]]},
             instance="two",
         )
-    books.build_ok()
+    books.build_ok(on_event=books.events.append)
     return books

@@ -24,6 +24,13 @@ def by_name(rows: list[tuple[Any, ...]]) -> dict[str, Decimal]:
     return {name: Decimal(amount) for name, amount in rows}
 
 
+def test_the_first_build_of_one_source_succeeds_and_warns_of_nothing(built: Any) -> None:
+    """Silver of other sources does not exist; numeric without a precision rounds nothing here."""
+    assert built.rows("select to_regclass('ipai_silver_devops.github_commits')") == [(None,)]
+    assert [event.message for event in built.events if event.level in ("warn", "warning")] == []
+    assert built.events
+
+
 def test_the_ledger_runs_by_account_and_leaves_out_what_is_not_posted(built: Any) -> None:
     """Neither the draft (999), the cancelled (888) nor the deleted (777) invoice appears."""
     rows = built.rows(

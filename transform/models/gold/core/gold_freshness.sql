@@ -16,15 +16,7 @@ with uses (gold_schema, gold_view, source, stream) as (
 ),
 
 records as (
-    {%- for input in inputs %}
-    select instance_id, _source as source, _stream as stream, max(_emitted_at) as newest_record_at,
-        max(_cursor collate "C") as newest_cursor
-    from {{ input }}
-    group by 1, 2, 3
-    {%- if not loop.last %}
-    union all
-    {%- endif %}
-    {%- endfor %}
+    {{ newest_records(inputs) }}
 ),
 
 syncs as (
