@@ -64,7 +64,7 @@ def _blocks(pgconn: Any, wait: Callable[[], None]) -> Iterator[tuple[int, bytes]
     while True:
         length, data = get(1)
         if length > 0:
-            add(data)
+            add(bytes(data))  # a view would be looked at by the garbage collector, at twice the cost
             size += length
             if size >= _BLOCK_BYTES:
                 yield len(rows), _unquoted(b"".join(rows), rows)
@@ -81,7 +81,7 @@ def _blocks(pgconn: Any, wait: Callable[[], None]) -> Iterator[tuple[int, bytes]
 def _unquoted(block: bytes, rows: list[bytes]) -> bytes:
     if _QUOTE not in block:
         return block
-    return b"".join(_unquoted_row(bytes(row)) for row in rows)
+    return b"".join(_unquoted_row(row) for row in rows)
 
 
 def _unquoted_row(row: bytes) -> bytes:
