@@ -23,15 +23,16 @@ setup: $(VENV)/.ready ## Install everything into .venv (other commands do it whe
 $(VENV)/.ready: requirements.lock $(MANIFESTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python is older than 3.11: $$($(PYTHON) --version). Install 3.11 or run make PYTHON=/path/to/python3.11"; exit 78; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --upgrade-deps $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ./,$(MEMBERS))
+	@echo "Installing into $(VENV): a minute or a few the first time, seconds later on."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --upgrade-deps $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(uv==[^ ]*\).*/\1/p' requirements.lock)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ./,$(MEMBERS))
 	@touch $@
 
 demo: setup ## GitHub stand-in -> Bronze -> Silver -> Gold on an embedded Postgres, twice
-	$(BIN)/ipai demo $(DEMO)
+	@$(BIN)/ipai demo $(DEMO)
 
 test: setup ## Run all tests: make test [WORKERS=4] [PYTEST='-k orders']
 	$(BIN)/coverage erase

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any, Self, TextIO, cast
+from urllib.parse import urlsplit
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -97,6 +98,12 @@ def stream_notes(streams: Iterable[StreamTally]) -> list[str]:
     return [f"{one.stream}: {note}" for one in streams for note in _notes(one)]
 
 
+def _left_out(line: LogLine) -> str:
+    """Why a part was left out, and which: a stream has many."""
+    path = urlsplit(str(line.fields.get("url") or "")).path
+    return f"left out: {line.fields.get('reason')}" + (f" ({path})" if path else "")
+
+
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 0.5 else UNKNOWN
 
@@ -153,7 +160,7 @@ class LiveProgress(Nobody):
         if line.source == "dbt" and (found := _STEP.match(line.message)):
             self._step = f", {found[0]}"
         if line.message == "stream_skipped":
-            line = replace(line, message=f"left out: {line.fields.get('reason')}", level="warning")
+            line = replace(line, message=_left_out(line), level="warning")
         if line.level in LEVEL_STYLES or (self._verbose and line.level == "info"):
             where = f"{line.source}/{line.stream}" if line.stream else line.source
             text = Text.assemble(

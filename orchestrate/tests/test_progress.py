@@ -140,6 +140,8 @@ def test_a_terminal_shows_figures_in_place_and_problems_above_them(monkeypatch):
         live.said(LogLine("runner", "all is lost", "error"))
         live.said(LogLine("tap", "slow today", "warning", "issues"))
         live.said(LogLine("tap", "stream_skipped", stream="teams", fields={"reason": "No scope."}))
+        gone = {"reason": "Gone.", "url": "https://api.example/repos/a/b/issues?page=1"}
+        live.said(LogLine("tap", "stream_skipped", stream="issues", fields=gone))
         live.counted(busy_tally())
         live._live.refresh()
         live.transforming(1)
@@ -153,6 +155,7 @@ def test_a_terminal_shows_figures_in_place_and_problems_above_them(monkeypatch):
         "tap/issues: ",
         "slow today",
         "left out: No scope.",
+        "left out: Gone. (/repos/a/b/issues)",
         "stream_1",
         "Building Silver and Gold from 1 stream, 3 of 90",
     ):

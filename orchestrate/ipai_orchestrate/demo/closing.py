@@ -78,8 +78,11 @@ def _layer_table(connection: Connection[Any], spec: ConnectorSpec, second: RunRe
 def _sample_table(sample: Sample) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in sample.columns:
-        justify = "left" if column in {"repository", "workflow", "week_start"} else "right"
-        table.add_column(column.replace("_", " "), justify="left" if justify == "left" else "right")
+        is_name = column in {"repository", "workflow", "week_start"}
+        # Where it is narrow, headings wrap; what a row is about is never cut.
+        table.add_column(
+            column.replace("_", " "), justify="left" if is_name else "right", no_wrap=is_name
+        )
     for row in sample.rows:
         table.add_row(*[_cell(value) for value in row])
     return table
@@ -98,7 +101,8 @@ def _show_next(console: Console, spec: ConnectorSpec, second: RunResult) -> None
     address = "IPAI_DATABASE_URL" if os.environ.get("IPAI_DATABASE_URL") else "ipai db url"
     view = f"{gold_schema(spec.domain)}.{SAMPLES[0][0]}"
     console.print("\n[bold]Where it is[/]")
-    console.print(f"  Schemas {', '.join(schemas)}; runs, state and logs in schema connectors.")
+    console.print(f"  Data: schemas {', '.join(schemas)}.")
+    console.print("  Runs, state and logs: schema connectors.")
     console.print(f"  Connect: ipai db psql, or any Postgres client with the address of {address}.")
     console.print("\n[bold]Try next[/]")
     for command, what in (

@@ -99,7 +99,7 @@ def _describe(stage: _Stage, sandbox: Sandbox, *, unfinished: bool) -> None:
     stage.step(
         "A source",
         f"A stand-in of GitHub's API at {sandbox.url}: a made-up organization with paging, quota "
-        "and odd cases\n(a renamed, an empty, a blocked repository). Nothing leaves this machine.",
+        "and odd cases (a renamed, an empty, a blocked repository). Nothing leaves this machine.",
     )
     if unfinished:
         stage.console.print("[yellow]An earlier demo was not finished: going on where it was.[/]")
@@ -144,7 +144,10 @@ def _both_syncs(stage: _Stage, sandbox: Sandbox, file: DemoFile, bookmark: Bookm
         return _give_up(stage, first)
     bookmark = file.move(bookmark)
     changed: dict[str, int] = sandbox.advance(bookmark.steps).get("changed", {})
-    stage.step("Second sync", f"{_news(changed)}\nOnly that is read, then dbt builds the layers.")
+    stage.step(
+        "Second sync",
+        f"{_news(changed)}\nOnly what may be new is read, then dbt builds the layers.",
+    )
     second = _sync(stage, transform=True)
     if second.failure:
         return _give_up(stage, second)
@@ -200,7 +203,7 @@ def _sync(stage: _Stage, *, transform: bool) -> RunResult:
     with LiveProgress(stage.console) as progress:
         result = run_now(stage.database, request, options, stop=stage.stop, observer=progress)
     if result.failure is None:
-        stage.console.print(f"[green]Done[/]: {headline(result)}.")
+        stage.console.print(f"[green]Done.[/] {headline(result)}.")
         if result.transform:
             stage.console.print(escape(f"{result.transform.summary()}."))
     return result

@@ -79,8 +79,8 @@ class TransformResult:
         if self.ok:
             tests = sum(node.kind != "model" for node in self.nodes)
             return (
-                f"dbt built {len(self.models)} models, {self.rows} rows written, "
-                f"{tests} tests passed, in {self.seconds:.1f} s"
+                f"dbt built {len(self.models)} models, {self.rows:,} rows written, "
+                f"{tests:,} tests passed, in {self.seconds:.1f} s"
             )
         first = next(iter(self.failures), None)
         if first is None:
