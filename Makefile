@@ -36,11 +36,11 @@ demo: setup ## GitHub stand-in -> Bronze -> Silver -> Gold on an embedded Postgr
 
 test: setup ## Run all tests: make test [WORKERS=4] [PYTEST='-k orders']
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
+	$(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 	$(BIN)/coverage combine --quiet
 
 test-fast: setup ## Run the tests that take less than ten seconds each
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: setup ## ruff, black, isort and flake8, as CI runs them
 	$(BIN)/ruff check .
