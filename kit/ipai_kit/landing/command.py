@@ -30,6 +30,7 @@ from ipai_kit.landing.run import TargetRun
 from ipai_kit.landing.stop_signal import StopSignal
 from ipai_kit.singer.reader import open_source
 
+ENVIRONMENT: Final = "ENV"
 _ALLOCATIONS_BETWEEN_COLLECTIONS: Final = 500_000
 
 
@@ -37,7 +38,8 @@ _ALLOCATIONS_BETWEEN_COLLECTIONS: Final = 500_000
 class PlainCall:
     """Arguments that need nothing of singer-sdk."""
 
-    config_files: tuple[str, ...]
+    configs: tuple[str, ...]
+    """Files, or `ENV` for the environment."""
     input_file: str | None
 
 
@@ -61,7 +63,7 @@ def parse_plain_call(arguments: Sequence[str]) -> PlainCall | None:
         if name not in {"--config", "--input"} or not (separator or rest):
             return None
         (configs if name == "--config" else inputs).append(value if separator else rest.pop(0))
-    if "ENV" in configs or len(inputs) > 1:
+    if len(inputs) > 1:
         return None
     return PlainCall(tuple(configs), inputs[0] if inputs else None)
 
@@ -107,7 +109,7 @@ def report(events: EventLog, error: ConnectorError) -> int:
 
 def _land_files(program: TargetProgram, call: PlainCall) -> int:
     try:
-        config = read_config(call.config_files)
+        config = read_config(call.configs, program.name, program.config_schema)
         if call.input_file is None:
             return land(program, config, sys.stdin)
         try:
@@ -120,10 +122,14 @@ def _land_files(program: TargetProgram, call: PlainCall) -> int:
         return report(EventLog(program.name), error)
 
 
-def read_config(paths: Sequence[str]) -> dict[str, Any]:
-    """Merge configuration files; a later one wins."""
+def read_config(
+    sources: Sequence[str], name: str, config_schema: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Merge configuration files, of which a later one wins, and last the environment for `ENV`."""
     config: dict[str, Any] = {}
-    for path in paths:
+    for path in sources:
+        if path == ENVIRONMENT:
+            continue
         try:
             content = msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Any])
         except OSError as error:
@@ -133,7 +139,18 @@ def read_config(paths: Sequence[str]) -> dict[str, Any]:
             message = f"Configuration {path!r} is not a JSON object: {error}."
             raise ConfigurationError(message, next_step="Correct the file.") from error
         config.update(content)
-    return config
+    return config | (read_environment(name, config_schema) if ENVIRONMENT in sources else {})
+
+
+def read_environment(name: str, config_schema: Mapping[str, Any]) -> dict[str, str]:
+    """Settings from variables `<NAME>_<SETTING>`; an empty one says nothing."""
+    prefix = f"{name}_".upper().replace("-", "_")
+    variables = {setting: f"{prefix}{setting.upper()}" for setting in config_schema["properties"]}
+    return {
+        setting: value
+        for setting, variable in variables.items()
+        if (value := os.environ.get(variable))
+    }
 
 
 def _place(error: BaseException) -> str:

@@ -3,12 +3,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
 from ipai_kit.exceptions import ConfigurationError
 from ipai_kit.spec.names import DOMAINS
 
 UPSERT: Final = "upsert"
+_BOOLEANS: Final = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
+    ("false", "0", "no", "off"), False
+)
 
 LANDING_SETTINGS: Final[dict[str, Any]] = {
     "source": {
@@ -133,9 +137,11 @@ def checked_values(
 
 def _checked(name: str, rule: Mapping[str, Any], value: Any) -> Any:
     """The value of a setting, or its default; an error names the setting and what it takes."""
+    kinds = rule["type"] if isinstance(rule["type"], list) else [rule["type"]]
+    if isinstance(value, str) and (not value or "string" not in kinds):
+        value = _from_text(value, kinds[0])
     if value is None:
         return rule.get("default")
-    kinds = rule["type"] if isinstance(rule["type"], list) else [rule["type"]]
     fits = any(_is_kind(value, kind) for kind in kinds) and value in rule.get("enum", [value])
     low, above = rule.get("minimum"), rule.get("exclusiveMinimum")
     if fits and (low is None or value >= low) and (above is None or value > above):
@@ -143,6 +149,19 @@ def _checked(name: str, rule: Mapping[str, Any], value: Any) -> Any:
     shown = "a value of another type" if rule.get("secret") else repr(value)
     message = f"Setting {name!r} cannot be {shown}."
     raise ConfigurationError(message, next_step=f"Use {_expected(rule)}.")
+
+
+def _from_text(text: str, kind: str) -> Any:
+    """What the text of an environment variable says; empty: nothing, unreadable: itself."""
+    if not text.strip():
+        return None
+    if kind == "boolean":
+        return _BOOLEANS.get(text.strip().lower(), text)
+    try:
+        value = int(text) if kind == "integer" else float(text)
+    except ValueError:
+        return text
+    return value if isfinite(value) else text
 
 
 def _is_kind(value: Any, kind: str) -> bool:
@@ -156,6 +175,8 @@ def _expected(rule: Mapping[str, Any]) -> str:
     if "enum" in rule:
         return "one of " + ", ".join(repr(option) for option in rule["enum"] if option)
     kind = rule["type"][0] if isinstance(rule["type"], list) else rule["type"]
+    if kind == "boolean":
+        return "true or false"
     article = "an" if kind.startswith("i") else "a"
     if "minimum" in rule:
         return f"{article} {kind} of at least {rule['minimum']}"

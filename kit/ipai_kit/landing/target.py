@@ -9,10 +9,10 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from types import FrameType
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, Final
 
+import click
 from singer_sdk.exceptions import (
-    ConfigValidationError,
     MissingKeyPropertiesError,
     RecordsWithoutSchemaException,
 )
@@ -21,14 +21,19 @@ from singer_sdk.plugin_base import _ConfigInput
 from singer_sdk.singerlib.encoding.base import GenericSingerReader
 from singer_sdk.target_base import Target
 
-from ipai_kit.exceptions import ConfigurationError, ConnectorError
-from ipai_kit.landing.command import land, report
+from ipai_kit.exceptions import ConnectorError
+from ipai_kit.landing.command import land, read_environment
 from ipai_kit.landing.events import EventLog
 from ipai_kit.landing.exceptions import MissingKeyError, RecordBeforeSchemaError
 from ipai_kit.landing.program import TargetProgram
 from ipai_kit.landing.run import TargetRun
 from ipai_kit.landing.stop_signal import StopSignal
 from ipai_kit.singer.reader import open_source
+
+_EXIT_CODES: Final = (
+    "Exit codes: 0 landed, 65 look at the tap, 70 our bug, 75 try again later, 77 renew"
+    " credentials, 78 change a setting, 1 nobody reads the STATE."
+)
 
 
 class RunReader(GenericSingerReader[str]):
@@ -54,6 +59,8 @@ class BronzeTarget(Target):
     """Base of a Bronze target; a subclass names itself, its configuration and its program."""
 
     program: ClassVar[TargetProgram]
+    usage: ClassVar[str]
+    """What `--help` says beside the description and the options."""
     capabilities: ClassVar[list[CapabilitiesEnum]] = [
         PluginCapabilities.ABOUT,
         PluginCapabilities.ACTIVATE_VERSION,
@@ -75,6 +82,13 @@ class BronzeTarget(Target):
         """Leave out singer-sdk's settings for sinks: there are none here."""
 
     @classmethod
+    def get_singer_command(cls) -> click.Command:
+        """singer-sdk's command, with a help of our own."""
+        command: click.Command = super().get_singer_command()
+        command.help = f"{cls.__doc__}\n\n{cls.usage}\n\n{_EXIT_CODES}"
+        return command
+
+    @classmethod
     def invoke(  # type: ignore[override]
         cls,
         *,
@@ -87,13 +101,9 @@ class BronzeTarget(Target):
         if about:
             super().invoke(about=about, about_format=about_format)
         given = config or _ConfigInput()
-        try:
-            target = cls(config=given.config, parse_env_config=given.parse_env)
-        except ConfigValidationError as error:
-            message = f"The configuration is not valid: {'; '.join(error.errors)}."
-            wrong = ConfigurationError(message, next_step="See --about.")
-            sys.exit(report(EventLog(cls.program.name), wrong))
-        sys.exit(land(cls.program, target.config, file_input or sys.stdin))
+        program = cls.program
+        ambient = read_environment(program.name, program.config_schema) if given.parse_env else {}
+        sys.exit(land(program, {**given.config, **ambient}, file_input or sys.stdin))
 
     def process_endofpipe(self) -> None:
         """Commit what is left."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`target-bronze-lake optimize|vacuum|check`: care for a lake between runs.
+"""Care for a lake between runs: check it, compact small files, remove replaced ones.
 
 Each prints one line of JSON per table on standard output.
 """
@@ -22,6 +22,7 @@ from target_bronze_lake.faults import STORE_ERRORS, explain
 from target_bronze_lake.lake_table import LakeTable
 from target_bronze_lake.row_format import BRONZE, DEAD_LETTERS
 from target_bronze_lake.settings import (
+    CONFIG_SCHEMA,
     DELTA,
     PARQUET,
     TARGET_NAME,
@@ -41,7 +42,9 @@ def maintain(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     place = ""
     try:
-        settings = read_settings(read_config(options.config), os.environ)
+        settings = read_settings(
+            read_config(options.config, TARGET_NAME, CONFIG_SCHEMA), os.environ
+        )
         place = settings.place
         storage = open_storage(settings)
         for line in _perform(options.verb, storage, settings, options.table):
@@ -96,6 +99,8 @@ def _perform(
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=TARGET_NAME, description=__doc__)
     parser.add_argument("verb", choices=VERBS)
-    parser.add_argument("--config", action="append", default=[], help="JSON file of settings")
+    parser.add_argument(
+        "--config", action="append", default=[], help="JSON file of settings, or ENV"
+    )
     parser.add_argument("--table", help="only this one, e.g. ipai_bronze_devops/raw_github_issues")
     return parser

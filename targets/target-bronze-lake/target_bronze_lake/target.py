@@ -15,3 +15,10 @@ class TargetBronzeLake(BronzeTarget):
     package_name = "ipai-target-bronze-lake"
     config_jsonschema: ClassVar[dict[str, Any]] = CONFIG_SCHEMA
     program = PROGRAM
+    usage = (
+        "Reads Singer messages on standard input, writes STATE on standard output once it is"
+        " committed.\n\n\b\n"
+        "  tap-github | target-bronze-lake --config target.json >> state.jsonl\n"
+        "  target-bronze-lake check --config target.json\n\n"
+        "Between runs: check, optimize and vacuum, each with --help. --about lists the settings."
+    )

@@ -15,3 +15,9 @@ class TargetBronzePostgres(BronzeTarget):
     package_name = "ipai-target-bronze-postgres"
     config_jsonschema: ClassVar[dict[str, Any]] = CONFIG_SCHEMA
     program = PROGRAM
+    usage = (
+        "Reads Singer messages on standard input, writes STATE on standard output once it is"
+        " committed.\n\n\b\n"
+        "  tap-github | target-bronze-postgres --config target.json >> state.jsonl\n\n"
+        "--about lists the settings."
+    )

@@ -7,8 +7,13 @@ from typing import Any
 import pytest
 
 from ipai_kit.exceptions import ConfigurationError
-from ipai_kit.landing.command import PlainCall, parse_plain_call
-from target_bronze_postgres.settings import embedded_home, read_settings
+from ipai_kit.landing.command import PlainCall, parse_plain_call, read_config
+from target_bronze_postgres.settings import (
+    CONFIG_SCHEMA,
+    TARGET_NAME,
+    embedded_home,
+    read_settings,
+)
 
 URL = {"database_url": "postgresql://x@y/z"}
 
@@ -71,14 +76,17 @@ def test_the_embedded_server_has_a_home_of_the_system_or_the_user(
 @pytest.mark.parametrize(
     ("config", "message"),
     [
+        ({"hard_delete": "maybe"}, "'hard_delete' cannot be 'maybe'. Use true or false."),
+        ({"flush_seconds": "nan"}, "'flush_seconds' cannot be 'nan'"),
+        ({"batch_size_rows": "many"}, "'batch_size_rows' cannot be 'many'"),
         ({"batch_size_rows": 0}, "'batch_size_rows' cannot be 0. Use an integer of at least 1"),
         ({"batch_size_rows": 1.5}, "Use an integer of at least 1"),
         ({"batch_size_rows": True}, "cannot be True"),
         ({"flush_seconds": 0}, "Use a number above 0"),
-        ({"flush_seconds": "5"}, "cannot be '5'"),
+        ({"flush_seconds": "soon"}, "cannot be 'soon'. Use a number above 0"),
         ({"load_method": "overwrite"}, "Use one of 'upsert', 'append', 'append-only'"),
         ({"domain": "sales"}, "Use one of 'core', 'marketing', 'devops', 'erp'"),
-        ({"hard_delete": 1}, "Use a boolean"),
+        ({"hard_delete": 1}, "Use true or false"),
         ({"source": 5}, "Use a string"),
         ({"database_url": 5}, "'database_url' cannot be a value of another type"),
         ({"stream_maps": {"a": {}}}, "Setting 'stream_maps' has no place here"),
@@ -99,7 +107,7 @@ def test_a_wrong_setting_is_named_with_what_it_takes(config: dict[str, Any], mes
         (["--config=a.json", "--config", "b.json"], PlainCall(("a.json", "b.json"), None)),
         (["--config", "a.json", "--input=m"], PlainCall(("a.json",), "m")),
         (["--about"], None),
-        (["--config", "ENV"], None),
+        (["--config", "ENV", "--config", "a"], PlainCall(("ENV", "a"), None)),
         (["--config"], None),
         (["--input", "a", "--input", "b"], None),
         (["--version", "--config", "a"], None),
@@ -109,3 +117,34 @@ def test_only_configuration_and_input_files_are_a_plain_call(
     arguments: list[str], expected: PlainCall | None
 ) -> None:
     assert parse_plain_call(arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "text", "value"),
+    [
+        ("batch_size_rows", "7", 7),
+        ("flush_seconds", "2.5", 2.5),
+        ("retry_seconds", "10", 10.0),
+        ("hard_delete", "Yes", True),
+        ("hard_delete", "0", False),
+        ("domain", "", None),
+        ("validate", "", "types"),
+        ("instance_id", "42", "42"),
+    ],
+)
+def test_settings_may_come_as_text(setting: str, text: str, value: Any) -> None:
+    settings = read_settings({**URL, setting: text}, {})
+
+    assert getattr(settings, setting) == value
+
+
+def test_the_environment_wins_over_files_and_says_nothing_when_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.json").write_text('{"source": "file", "domain": "erp"}')
+    monkeypatch.setenv("TARGET_BRONZE_POSTGRES_SOURCE", "environment")
+    monkeypatch.setenv("TARGET_BRONZE_POSTGRES_DOMAIN", "")
+
+    config = read_config(["ENV", str(tmp_path / "a.json")], TARGET_NAME, CONFIG_SCHEMA)
+
+    assert config == {"source": "environment", "domain": "erp"}

@@ -67,4 +67,11 @@ def test_a_wrong_configuration_ends_with_78_through_singer_sdk(tmp_path: Path) -
     done = call("--config", "ENV", environment=settings)
 
     assert done.returncode == 78
-    assert b"0 is less than the minimum of 1" in done.stderr
+    assert b"'batch_size_rows' cannot be 0." in done.stderr
+
+
+def test_help_says_what_goes_in_and_out_and_what_an_exit_code_means() -> None:
+    text = call("--help").stdout.decode()
+
+    assert "STATE on standard output" in text
+    assert "65 look at the tap" in text
