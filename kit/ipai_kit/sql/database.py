@@ -51,6 +51,8 @@ class Table:
     """Whether this user may select from it."""
     native_id: int | str | None = None
     """The database's own id, e.g. the oid."""
+    has_heirs: bool = False
+    """PostgreSQL: tables inherit from it, streams of their own; only its own rows are read."""
     replica_identity: str = ""
     """PostgreSQL: `default`, `full`, `index`, `nothing`; MariaDB and MySQL: `binlog`."""
     sql: str = ""

@@ -46,7 +46,7 @@ def read_incremental(
         entry.clear()
     first = "replication_key_value" not in entry and "position" not in entry
     begin = start if first and values.is_time else None
-    if first and begin is None and reading.key and reading.table.kind == "table":
+    if first and begin is None and reading.has_chunks:
         _read_first(reading, entry, cursor, values, version)
         return
     _read_changes(reading, entry, column, values, begin)

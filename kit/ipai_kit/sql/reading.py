@@ -33,6 +33,18 @@ class Reading:
     pause: Callable[[float], None]
     """Wait some seconds, or raise when the run is to stop."""
 
+    @property
+    def has_chunks(self) -> bool:
+        """Whether the key gives each row a place of its own: settings may name another one."""
+        table, key = self.table, set(self.key)
+        if not key or table.kind != "table":
+            return False
+        if key == set(table.primary_key):
+            return True
+        if any(column.nullable for column in table.columns if column.name in key):
+            return False
+        return any(key.issuperset(one) for one in (table.primary_key, *table.unique_keys) if one)
+
     def selection(self, **values: Any) -> Selection:
         """Return a selection of this stream's columns and rows."""
         return Selection(self.table, self.columns, where=self.options.where, **values)

@@ -209,7 +209,7 @@ class SqlStream(LocalStream):
         for name in ("replication_key", "replication_key_value", "position"):
             self.entry.pop(name, None)
         versioned = bool(self.config.get("emit_activate_version_messages"))
-        if not reading.key or self.table.kind != "table":
+        if not reading.has_chunks:
             self._stream_version = self._new_version if versioned else None
             read_unordered(reading)
         else:

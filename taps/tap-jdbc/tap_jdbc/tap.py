@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
@@ -95,15 +96,22 @@ class TapJdbc(ConnectorTap):
         if not self._wants_tables:
             return []
         streams = []
-        for table in self.database.tables(self._patterns):
+        tables = self.database.tables(self._patterns)
+        taken = Counter(map(stream_name, tables))
+        taken.update(name for name, raw in self._said.items() if raw.get("sql"))
+        for table in tables:
             name = stream_name(table)
+            if taken[name] > 1:  # "a"."b-c" and "a-b"."c" are two tables
+                name = table.full_name
             raw = self._said.get(name) or self._said.get(table.full_name) or {}
             streams.append(self._table(name, table, raw))
         return streams
 
     def _table(self, name: str, table: Table, raw: Mapping[str, Any]) -> SqlStream:
-        problem = None if table.readable else _not_permitted(name, table)
         options = self._options(name, table, raw)
+        problem = (
+            _wrong_key(name, table, options) if table.readable else _not_permitted(name, table)
+        )
         return self._table_type(table)(self, name, table, self.database, options, problem)
 
     def _table_type(self, table: Table) -> type[SqlStream]:
@@ -124,7 +132,9 @@ class TapJdbc(ConnectorTap):
             table = self.database.describe("", name, table.sql)
         except (ConfigurationError, StreamUnavailableError) as error:
             problem = error  # the other streams go on
-        return SqlStream(self, name, table, self.database, self._options(name, table, raw), problem)
+        options = self._options(name, table, raw)
+        problem = problem or _wrong_key(name, table, options)
+        return SqlStream(self, name, table, self.database, options, problem)
 
     def _missing(self, found: set[str]) -> list[SqlStream]:
         """What the catalog of this run selects and the database does not have any more."""
@@ -155,6 +165,17 @@ def _not_permitted(name: str, table: Table) -> StreamUnavailableError:
         f"The user may not read {table.full_name!r}.",
         stream=name,
         next_step="Grant select on it, and usage on its schema.",
+    )
+
+
+def _wrong_key(name: str, table: Table, options: StreamOptions) -> ConfigurationError | None:
+    missing = [key for key in options.key if table.column(key) is None]
+    if not missing:
+        return None
+    return ConfigurationError(
+        f"The key {missing[0]!r} of {name!r} is none of its columns.",
+        stream=name,
+        next_step="Correct 'key' in the setting 'streams'.",
     )
 
 

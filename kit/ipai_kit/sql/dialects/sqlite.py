@@ -6,6 +6,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,8 @@ class SQLiteDatabase(DialectDatabase):
                 unique_keys=tuple(unique.get(name, ())),
                 row_estimate=estimates.get(name),
             )
-            found.append(with_unique_key(table))
+            table = with_unique_key(table)
+            found.append(table if self._has_places(table) else replace(table, primary_key=()))
         return found
 
     def query_columns(self, sql: str) -> Sequence[Column]:
@@ -120,6 +122,24 @@ class SQLiteDatabase(DialectDatabase):
     def _ask(self, name: str) -> list[Row]:
         return self.fetch(queries("sqlite.sql")[name])
 
+    def _has_places(self, table: Table) -> bool:
+        """Say whether each row has a key by which it can be found again.
+
+        SQLite lets keys be null, and a column hold text beside bytes, which do not compare.
+        """
+        strange = []
+        for name in table.primary_key:
+            column = table.column(name)
+            sign = "<" if column and "blob" in column.native_type else ">="
+            quoted = _quoted(name)
+            strange.append(f"{quoted} IS NULL OR {quoted} {sign} x''")
+        if not strange:
+            return True
+        where = " OR ".join(strange)
+        return not self.fetch(
+            f"SELECT 1 FROM {_quoted(table.name)} WHERE {where} LIMIT 1"
+        )  # noqa: S608
+
     def _unique_keys(self) -> Mapping[str, list[tuple[str, ...]]]:
         parts: dict[tuple[str, str], list[str | None]] = defaultdict(list)
         for table, index, column in self._ask("keys"):
@@ -135,6 +155,10 @@ class SQLiteDatabase(DialectDatabase):
         if not self._ask("has_statistics"):
             return {}
         return {table: int(str(text).split()[0]) for table, text in self._ask("statistics")}
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _text(value: bytes) -> str:

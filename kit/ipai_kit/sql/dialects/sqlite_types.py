@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ipai_kit.sql.dialects.type_rules import TypeRule, TypeRules, without_arguments
-from ipai_kit.sql.dialects.values import base64_text, decimal_text, finite
+from ipai_kit.sql.dialects.values import base64_text, decimal_text, finite, from_base64
 
 __all__ = ["SQLITE_RULES"]
 
@@ -37,6 +37,7 @@ _BLOB = TypeRule(
     ("blob",),
     "dynamic",
     convert=_stored,
+    bind=from_base64,
     sortable=False,
     shown="bytes as base64, text and numbers as they are",
 )

@@ -101,7 +101,7 @@ def make_column(name: str, kind: ColumnType, *, nullable: bool, comment: str = "
 def _table(
     row: Sequence[Any], columns: Sequence[Column], keys: Sequence[tuple[bool, list[str], bool]]
 ) -> Table:
-    number, schema, name, kind, comment, estimate, readable, identity = row
+    number, schema, name, kind, comment, estimate, readable, identity, has_heirs = row
     visible = {column.name for column in columns}
     usable = [names for is_primary, names, strict in keys if is_primary or strict]
     usable = [names for names in usable if visible.issuperset(names)]
@@ -117,5 +117,6 @@ def _table(
         row_estimate=estimate,
         readable=readable and bool(columns),
         native_id=number,
+        has_heirs=has_heirs,
         replica_identity={"d": "default", "f": "full", "i": "index", "n": "nothing"}[identity],
     )

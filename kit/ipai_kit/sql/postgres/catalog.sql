@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: Apache-2.0
 
 -- name: tables
--- Tables and views outside the system's schemas, without partitions and parts of extensions.
+-- Tables and views outside the system's schemas, without partitions, parts of extensions and
+-- tables without columns.
 select c.oid::int8,
     n.nspname,
     c.relname,
@@ -17,11 +18,16 @@ select c.oid::int8,
         when c.reltuples >= 0 and c.relkind in ('r', 'm') then c.reltuples::int8
     end,
     has_schema_privilege(n.oid, 'usage') and has_any_column_privilege(c.oid, 'select'),
-    c.relreplident::text
+    c.relreplident::text,
+    c.relkind <> 'p' and exists (select from pg_inherits i where i.inhparent = c.oid)
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p', 'v', 'm', 'f')
     and not c.relispartition
+    and exists (
+        select from pg_attribute a
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    )
     and n.nspname not in ('pg_catalog', 'information_schema')
     and n.nspname not like 'pg\_toast%%'
     and n.nspname not like 'pg\_temp%%'

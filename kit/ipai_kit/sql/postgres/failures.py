@@ -102,7 +102,7 @@ def statement_failure(error: psycopg.Error, table: str, stream: str | None) -> C
             stream=stream,
             next_step=f"Run: grant select on {table} to the user; grant usage on its schema.",
         )
-    if state in {"42P01", "3F000"}:
+    if state in {"42P01", "3F000"} and "FROM-clause" not in text:
         return ConfigurationError(
             f"The table {table!r} is gone: {text}.",
             stream=stream,

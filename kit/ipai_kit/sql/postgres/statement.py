@@ -52,26 +52,27 @@ def _as_json(query: str) -> str:
 
 def _member(name: str, kind: ColumnType) -> str:
     quoted = quoted_name(name)
-    expression = kind.expression(f"t.{quoted}")
-    return expression if expression == f"t.{quoted}" else f"{expression} as {quoted}"
+    expression = kind.expression(f"q.{quoted}")
+    return expression if expression == f"q.{quoted}" else f"{expression} as {quoted}"
 
 
 def _order(names: Sequence[str], direction: str = "") -> str:
-    keys = ", ".join(f"t.{quoted_name(name)}{direction}" for name in names)
+    keys = ", ".join(f"q.{quoted_name(name)}{direction}" for name in names)
     return f" order by {keys}" if keys else ""
 
 
 def _rest(selection: Selection, types: _Types) -> str:
     conditions = list(_conditions(selection, types))
     where = f" where {' and '.join(conditions)}" if conditions else ""
-    return f"from {_from(selection)} as t{where}"
+    return f"from {_from(selection)} as q{where}"
 
 
 def _from(selection: Selection) -> str:
     table = selection.table
     if table.sql:
         return f"({table.sql}\n)"
-    return f"{quoted_name(table.schema)}.{quoted_name(table.name)}"
+    only = "only " if table.has_heirs else ""
+    return f"{only}{quoted_name(table.schema)}.{quoted_name(table.name)}"
 
 
 def _conditions(selection: Selection, types: _Types) -> Sequence[str]:
@@ -80,9 +81,9 @@ def _conditions(selection: Selection, types: _Types) -> Sequence[str]:
     if selection.where:
         found.append(f"({selection.where}\n)")
     if selection.null:
-        found.append(f"t.{quoted_name(selection.null)} is null")
+        found.append(f"q.{quoted_name(selection.null)} is null")
     if selection.not_null:
-        found.append(f"t.{quoted_name(selection.not_null)} is not null")
+        found.append(f"q.{quoted_name(selection.not_null)} is not null")
     if selection.since is not None:
         found.append(_compare(order[:1], ">=", (selection.since,), types))
     if selection.after is not None:
@@ -93,7 +94,7 @@ def _conditions(selection: Selection, types: _Types) -> Sequence[str]:
 
 
 def _compare(names: Sequence[str], sign: str, values: Sequence[Any], types: _Types) -> str:
-    left = ", ".join(f"t.{quoted_name(name)}" for name in names)
+    left = ", ".join(f"q.{quoted_name(name)}" for name in names)
     right = ", ".join(
         types[name].literal(quoted_text(_as_text(value)))
         for name, value in zip(names, values, strict=True)

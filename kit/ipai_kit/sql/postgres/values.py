@@ -106,3 +106,8 @@ class ColumnType:
 def _or(schema: Mapping[str, Any], *more: str) -> dict[str, Any]:
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     return {**schema, "type": [*kinds, *(one for one in more if one not in kinds)]}
+        if self.element is not None or self.kind == "c":
+            document = f"('{{\"v\":' || {quoted} || '}}')::json"
+            return (
+                f"(select r.v from json_to_record({document}) as r(v {self.native}))"  # noqa: S608
+            )

@@ -18,7 +18,7 @@ from ipai_kit.sql.database import Block
 from ipai_kit.sql.postgres import PostgresDatabase
 from ipai_kit.sql.postgres.catalog import make_column
 from ipai_kit.sql.postgres.connection import connect
-from ipai_kit.sql.snapshot import begin_snapshot, read_snapshot
+from ipai_kit.sql.snapshot import begin_snapshot, read_snapshot, read_unordered
 from ipai_kit.sql.stream import SqlStream
 from ipai_kit.waiting import Waiting
 from tap_jdbc.cdc.logs import POSITION, FollowedStream, LogRun, LogSettings
@@ -164,7 +164,10 @@ class LogBasedStream(SqlStream):
             self.emit(Block(block.count, block.lines.replace(b"}\n", extra)))
 
         reading = replace(self.reading, emit=emit)
-        read_snapshot(reading, begin_snapshot(reading, self.entry, version))
+        if reading.has_chunks:
+            read_snapshot(reading, begin_snapshot(reading, self.entry, version))
+        else:
+            read_unordered(reading)
         del self.entry["snapshot"]
         self._activate()
 
