@@ -201,10 +201,13 @@ def test_a_lost_connection_takes_the_waiting_rows_with_it(
     target.send([schema(), record(id=0), reached(1)])
     target.read_state()
     target.send([record(id=n) for n in range(1, 35)])
-    waiting = "select pid from pg_stat_activity where state = 'idle in transaction'"
+    # Idle for a while: not between two of the batches that are sent.
+    waiting = """
+        select pg_terminate_backend(pid, 10000) from pg_stat_activity
+        where state = 'idle in transaction' and state_change < now() - interval '0.5 s'
+    """
     wait_until(lambda: bool(plane.query(waiting)))
 
-    plane.connection.execute(f"select pg_terminate_backend(pid) from ({waiting}) as w")
     target.send([record(id=35), reached(36)])
     done = target.finish()
 
