@@ -31,7 +31,8 @@ from ipai_kit.bronze import (
 
 _MARK_POSITIONS: Final = range(4, UTC_SECONDS_LENGTH, 3)
 _END_OF_SECONDS: Final = UTC_SECONDS_MARKS[-1]
-_NINE_DECIMALS: Final = f".000000000{_END_OF_SECONDS}\n"
+_NINE_DECIMALS: Final = f".000000000{_END_OF_SECONDS}"
+_SECONDS_LINE: Final = UTC_SECONDS_LENGTH + 1
 
 _NO_HASHES: Final = repeat(NO_HASH)
 
@@ -147,28 +148,34 @@ def _keys(columns: Sequence[Sequence[Any]]) -> list[bytes] | None:
     """Canonical JSON arrays, if every value is a text or an integer."""
     if not set(map(type, chain.from_iterable(columns))) <= PLAIN_KEYS:
         return None
-    keys = _encode_lines(list(zip(*columns, strict=True))).split(b"\n")
-    del keys[-1]
+    if len(columns) == 1:  # a tuple for each value costs three times what encoding it does
+        values = _encode_lines(columns[0])[:-1].replace(b"\n", b"]\n[")
+        keys = (b"[%b]" % values).split(b"\n")
+    else:
+        keys = _encode_lines(list(zip(*columns, strict=True))).split(b"\n")
+        del keys[-1]
     return keys if max(map(len, keys)) <= MAX_KEY_BYTES else None
 
 
 def _cursors(values: Sequence[Any]) -> Sequence[str | None]:
-    if set(map(type, values)) == {str} and set(map(len, values)) == {UTC_SECONDS_LENGTH}:
-        joined = "".join(values)
-        if _are_utc_seconds(joined, len(values)):
-            texts = joined.replace(_END_OF_SECONDS, _NINE_DECIMALS).split("\n")
-            del texts[-1]
-            return texts
-    return [None if value is None else sortable_cursor(value) for value in values]
+    joined = _utc_seconds(values)
+    if joined is None:
+        return [None if value is None else sortable_cursor(value) for value in values]
+    return joined.replace(_END_OF_SECONDS, _NINE_DECIMALS).split("\n")
 
 
-def _are_utc_seconds(joined: str, count: int) -> bool:
-    """Whether each of the texts joined here ends with the only Z and has its marks in place."""
-    return (
-        joined.count(_END_OF_SECONDS) == count
-        and "\n" not in joined
-        and all(
-            joined[position::UTC_SECONDS_LENGTH] == mark * count
-            for position, mark in zip(_MARK_POSITIONS, UTC_SECONDS_MARKS, strict=True)
-        )
-    )
+def _utc_seconds(values: Sequence[Any]) -> str | None:
+    """The values, a line each, if all are times with their marks in place and the only Z last."""
+    try:
+        joined = "\n".join(values)
+    except TypeError:
+        return None
+    count = len(values)
+    if len(joined) != count * _SECONDS_LINE - 1 or joined.count(_END_OF_SECONDS) != count:
+        return None
+    ends = joined[UTC_SECONDS_LENGTH::_SECONDS_LINE]
+    is_even = joined.count("\n") == count - 1 and ends == "\n" * (count - 1)
+    marks = zip(_MARK_POSITIONS, UTC_SECONDS_MARKS, strict=True)
+    if is_even and all(joined[place::_SECONDS_LINE] == mark * count for place, mark in marks):
+        return joined
+    return None

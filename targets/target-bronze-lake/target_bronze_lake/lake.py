@@ -49,6 +49,8 @@ class Lake:
 
     def open(self) -> None:
         """Reach the store, so that wrong settings show before anything is read."""
+        # the default allocator asks for huge pages, which the kernel clears whole for every flush
+        pa.set_memory_pool(pa.system_memory_pool())
         self._persist(self._reach)
 
     def commit(self, batch: FlushBatch) -> list[StreamReport]:

@@ -3,7 +3,7 @@
 
 Strings become one joined buffer and its offsets; what is the same for a whole commit is a
 dictionary of one entry. `pyarrow.array` is not used: its first call imports pandas where that is
-installed, which takes longer than loading 100,000 rows.
+installed, which takes longer than loading 100,000 rows; nor is `cast`, which imports all kernels.
 """
 
 from array import array
@@ -168,7 +168,7 @@ def record_batch(rows: LakeRows, origin: Origin) -> pa.RecordBatch:
         "instance_id": repeated(origin.instance_id, count),
         "record_key": strings(keys),
         "record": strings(records),
-        "emitted_at": integers([moment + _SINCE_1970 for moment in emitted], TIME),
+        "emitted_at": _moments(emitted),
         "source": repeated(origin.source, count),
         "stream": repeated(origin.stream, count),
         "cursor": texts(cursors),
@@ -199,45 +199,62 @@ def strings(values: Sequence[bytes | None], kind: pa.DataType = _TEXT) -> pa.Arr
     """Values as one buffer and the offsets of each."""
     texts: Any = values
     validity = None
-    if None in values:
+    try:
+        joined = b"".join(texts)
+    except TypeError:  # some are None, which is asked for only then: comparing each takes longer
         validity, texts = _validity(values), [value or b"" for value in values]
-    offsets = array("i", accumulate(map(len, texts), initial=0))
-    buffers = [validity, pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))]
+        joined = b"".join(texts)
+    buffers = [validity, _offsets(texts), pa.py_buffer(joined)]
     return pa.Array.from_buffers(kind, len(values), buffers)
 
 
 def texts(values: Sequence[str | None]) -> pa.Array:
     """Texts as a column; most are plain ASCII, whose bytes are counted as characters are."""
     known: Any = values
-    joined = "" if None in values else "".join(known)
+    try:
+        joined = "".join(known)
+    except TypeError:
+        joined = ""
     if joined and joined.isascii():
-        offsets = array("i", accumulate(map(len, known), initial=0))
-        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(joined.encode())]
+        buffers = [None, _offsets(known), pa.py_buffer(joined.encode())]
         return pa.Array.from_buffers(_TEXT, len(values), buffers)
     return strings([value if value is None else value.encode() for value in values])
+
+
+def _offsets(texts: Sequence[bytes] | Sequence[str]) -> pa.Buffer:
+    return pa.py_buffer(array("i", list(accumulate(map(len, texts), initial=0))))
 
 
 def integers(values: Sequence[int | None], kind: pa.DataType) -> pa.Array:
     """Whole numbers, or times in microseconds since 1970."""
     numbers: Any = values
+    code = "i" if kind == pa.int32() else "q"
     validity = None
-    if None in values:
-        validity, numbers = _validity(values), [value or 0 for value in values]
-    data = pa.py_buffer(array("i" if kind == pa.int32() else "q", numbers))
-    return pa.Array.from_buffers(kind, len(values), [validity, data])
+    try:
+        data = array(code, numbers)
+    except TypeError:
+        validity = _validity(values)
+        data = array(code, [value or 0 for value in values])
+    return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(data)])
 
 
 def _validity(values: Sequence[Any]) -> pa.Buffer:
-    """A bitmap of what is not None."""
-    marks = bytes([value is not None for value in values])
-    flags = pa.Array.from_buffers(pa.uint8(), len(marks), [None, pa.py_buffer(marks)])
-    return flags.cast(pa.bool_()).buffers()[1]
+    """A bitmap of what is not None, the first value in the lowest bit."""
+    bits = "".join(["0" if value is None else "1" for value in reversed(values)])
+    return pa.py_buffer(int(bits, 2).to_bytes(-(-len(bits) // 8), "little"))
 
 
 def _generations(rows: LakeRows) -> pa.Array:
     if rows.generations is None:
         return pa.nulls(len(rows.rows), pa.int64())
     return integers(rows.generations, pa.int64())
+
+
+def _moments(emitted: Sequence[int]) -> pa.Array:
+    """When rows were read; most often all at once."""
+    if emitted.count(emitted[0]) == len(emitted):
+        return _constant(emitted[0] + _SINCE_1970, len(emitted))
+    return integers([moment + _SINCE_1970 for moment in emitted], TIME)
 
 
 def _constant(moment: int | None, count: int) -> pa.Array:
@@ -258,6 +275,7 @@ def repeated(value: str | None, count: int) -> pa.DictionaryArray:
 def plain_values(column: pa.Array) -> list[Any]:
     """A column as Python values, times in microseconds: converting those would import pandas."""
     if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("us", column.type.tz)).cast(pa.int64())
+        micros = pa.timestamp("us", column.type.tz)
+        column = (column if column.type == micros else column.cast(micros)).view(pa.int64())
     values: list[Any] = column.to_pylist()
     return values
