@@ -117,6 +117,24 @@ def test_links_lead_somewhere(page):
     assert broken == []
 
 
+def test_the_index_leads_to_every_page():
+    index = ROOT / "docs" / "README.md"
+    linked = {
+        (index.parent / target).resolve()
+        for target, _ in LINK.findall(index.read_text(encoding="utf-8"))
+    }
+    pages = {p for p in PAGES if ROOT / "docs" in p.parents} - {index}
+
+    assert {p for p in pages if not linked & {p, p.parent}} == set()
+
+
+@pytest.mark.parametrize(
+    "reader", ["data-engineer", "analyst", "administrator", "author-of-an-agent"]
+)
+def test_every_reader_has_a_part_of_the_index(reader):
+    assert any(a.startswith(reader) for a in anchors(ROOT / "docs" / "README.md"))
+
+
 def test_the_docs_show_commands():
     assert len(SHOWN) > 10
 
