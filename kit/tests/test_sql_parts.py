@@ -204,9 +204,9 @@ def test_what_is_gone_is_the_difference(before, now):
 
 
 def test_numbers_in_a_row_take_no_room():
-    found = made((n,) for n in range(1, 1_000_001) if n != 7)
+    found = made((n,) for n in range(1, 100_001) if n != 7)
 
-    assert found.encode("s") == "r:1+5,8+999992"
+    assert found.encode("s") == "r:1+5,8+99992"
 
 
 def test_too_many_keys_are_refused(monkeypatch):

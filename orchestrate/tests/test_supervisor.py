@@ -207,6 +207,8 @@ def test_all_services_of_a_machine_are_kept_running():
 def home():
     folder = Path(tempfile.mkdtemp(prefix="ipai-up-"))
     folder.chmod(0o711)
+    (folder / "dbt").write_text("#!/bin/sh\n")
+    (folder / "dbt").chmod(0o755)
     yield folder
     embedded.stop(folder, force=True)
     shutil.rmtree(folder, ignore_errors=True)
@@ -221,6 +223,7 @@ def test_up_runs_what_is_queued_survives_its_workers_and_leaves_nothing(home):
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("IPAI_")},
             "IPAI_HOME": str(home),
+            "IPAI_DBT": str(home / "dbt"),  # what dbt builds is for other tests
             "GITHUB_TOKEN": token,
         }
         arguments = [f"--set={name}={_text(value)}" for name, value in config.items()]

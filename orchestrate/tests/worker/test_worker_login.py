@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 IPAI = str(Path(sys.executable).with_name("ipai"))
 LOGINS = ("worker_one", "worker_two")
+STREAMS = ["repositories", "issues", "workflow_runs"]
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_workers_with_logins_of_their_own_continue_each_others_work(
         ipai("postgres", "instance", "add", "acme", "--connector=github", f"--config={settings}")
         reports = []
         for login in logins:
-            control_plane.enqueue("acme", max_attempts=1)
+            control_plane.enqueue("acme", streams=STREAMS, max_attempts=1)
             reports.append(json.loads(ipai(login, "worker", "--once", "--json")))
         expected = len(list(sandbox.records("issues")))
     problems = [run.error_summary for run in control_plane.runs(10)]

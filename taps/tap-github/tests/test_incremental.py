@@ -146,7 +146,7 @@ def test_every_state_of_a_run_is_true(github: SandboxUrl, landing: Any) -> None:
     count = len(run.states)
     assert count >= 5
 
-    for number in range(0, count, max(count // 6, 1)):
+    for number in range(0, count, max(count // 4, 1)):
         cut = cut_after(run, number)
         landing.records.clear()
         landing.take(cut)
@@ -160,7 +160,7 @@ def test_every_state_of_a_run_is_true(github: SandboxUrl, landing: Any) -> None:
 def test_a_killed_tap_goes_on_where_its_last_state_says(
     how: signal.Signals, tmp_path: Path, landing: Any
 ) -> None:
-    options = {"repos": 6, "specials": False, "rate_limit": 1_000_000}
+    options = {"repos": 3, "specials": False, "rate_limit": 1_000_000}
     with running_sandbox("github", process=True, latency_ms=20, **options) as url:
         config = {**url.config(), "requests_per_second": 60}
         paths = {name: tmp_path / f"{name}.json" for name in ("config", "state")}
