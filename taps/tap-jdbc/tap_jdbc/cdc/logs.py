@@ -152,7 +152,8 @@ class LogRun:
         self._drain()
 
     def _is_followed(self, stream: FollowedStream) -> bool:
-        error = unreadable(stream.table, stream.keys, self._session)
+        name = self._settings.publication_name
+        error = unreadable(stream.table, stream.keys, self._session, name)
         if error is not None:
             self._pass_by(stream, error)
         return error is None

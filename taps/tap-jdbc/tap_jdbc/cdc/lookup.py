@@ -123,8 +123,9 @@ class Lookup:
 
 # The table may have another name by now, and other columns.
 _COLUMNS = """
-select a.attrelid::regclass::text, a.attname
+select case when c.relkind = 'p' then '' else 'only ' end || a.attrelid::regclass::text, a.attname
 from pg_attribute a
+join pg_class c on c.oid = a.attrelid
 where a.attrelid = %(oid)s and a.attnum > 0 and not a.attisdropped
 """
 

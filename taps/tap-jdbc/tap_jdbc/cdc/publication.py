@@ -41,7 +41,12 @@ class Publication:
         if missing or members is None:
             self._add(missing, is_new=members is None)
             members = self._members() or {}
-        return {oid: members[oid] for oid in tables if oid in members}
+        if lacking := [table.full_name for oid, table in tables.items() if oid not in members]:
+            message = f"The publication {self.name!r} does not give the changes of {lacking}."
+            raise ConfigurationError(
+                message, next_step="Choose another name, for one of our own: 'cdc_publication'."
+            )
+        return {oid: members[oid] for oid in tables}
 
     def drop(self) -> None:
         """Remove it."""
@@ -80,7 +85,7 @@ class Publication:
         return {oid: member if member >= 0 else number for oid, member in rows}
 
     def _add(self, tables: Sequence[Table], *, is_new: bool) -> None:
-        names = sql.SQL(", ").join(sql.Identifier(one.schema, one.name) for one in tables)
+        names = sql.SQL(", ").join(_named(one) for one in tables)
         if is_new:
             text = "create publication {} for table {} with (publish_via_partition_root = true)"
         else:
@@ -99,19 +104,25 @@ class Publication:
         return sql.Identifier(self.name)
 
 
+def _named(table: Table) -> sql.Composable:
+    """The table without its heirs, which have no key of their own: their updates would fail."""
+    name = sql.Identifier(table.schema, table.name)
+    return sql.SQL("only {}").format(name) if table.has_heirs else name
+
+
 def unreadable(
-    table: Table, keys: Sequence[str], session: LogSession
+    table: Table, keys: Sequence[str], session: LogSession, publication: str
 ) -> StreamUnavailableError | None:
     """Return why a table's changes cannot be followed; None when they can.
 
     A table without replica identity must never be published: the source's own updates would fail.
     """
-    rows = session.rows("tables", tables=[table.native_id])
+    rows = session.rows("tables", tables=[table.native_id], publication=publication)
     if not rows:
         return StreamUnavailableError(
             f"The table {table.full_name!r} is gone.", next_step="Run discovery again."
         )
-    _, kind, persistence, identity, hides_rows, identifying = rows[0]
+    _, kind, persistence, identity, hides_rows, identifying, *published = rows[0]
     name = f'"{table.schema}"."{table.name}"'
     if kind in _KINDS or persistence != "p":
         what = _KINDS.get(kind, "a table that is not logged")
@@ -136,5 +147,31 @@ def unreadable(
             f"key {list(keys)}.",
             next_step="Add a primary key, or run: alter table "
             f"{name} replica identity using index …; (or full)",
+        )
+    return _left_out(table, publication, *published)
+
+
+def _left_out(
+    table: Table, publication: str, by_partition: bool, is_filtered: bool, unlisted: Sequence[str]
+) -> StreamUnavailableError | None:
+    """Return what a publication that somebody else has made keeps from us."""
+    whole = f"Run: alter publication {publication} drop table …; and add it without conditions."
+    if by_partition:
+        return StreamUnavailableError(
+            f"The publication {publication!r} gives the changes of {table.full_name!r} as those "
+            "of its partitions.",
+            next_step=f"Run: alter publication {publication} set "
+            "(publish_via_partition_root = true);",
+        )
+    if is_filtered:
+        return StreamUnavailableError(
+            f"The publication {publication!r} filters the rows of {table.full_name!r}.",
+            next_step=whole,
+        )
+    if unlisted:
+        return StreamUnavailableError(
+            f"The publication {publication!r} leaves out columns of {table.full_name!r}: "
+            f"{list(unlisted)}.",
+            next_step=f"{whole} Or let the role not see these columns either.",
         )
     return None

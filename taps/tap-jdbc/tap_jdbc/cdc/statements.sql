@@ -109,8 +109,30 @@ select c.oid::int8,
                 when 'i' then i.indisreplident
                 else false
             end
+    ), '{}'),
+    c.relkind = 'p' and not coalesce(p.pubviaroot, true),
+    m.entry ->> 'prqual' is not null,
+    coalesce((
+        select array_agg(a.attname::text order by a.attnum)
+        from pg_attribute a
+        where a.attrelid = c.oid
+            and a.attnum > 0
+            and not a.attisdropped
+            and a.attgenerated = ''
+            and has_column_privilege(a.attrelid, a.attnum, 'select')
+            and a.attnum <> all(
+                regexp_split_to_array(
+                    btrim(m.entry ->> 'prattrs', '[]'), '[ ,]+'
+                )::int2[]
+            )
     ), '{}')
 from pg_class c
+left join pg_publication p on p.pubname = %(publication)s
+left join lateral (
+    select to_jsonb(r) as entry  -- filters and lists of columns came with PostgreSQL 15
+    from pg_publication_rel r
+    where r.prpubid = p.oid and r.prrelid = c.oid
+) m on true
 where c.oid = any(%(tables)s::oid[])
 
 -- name: lock
