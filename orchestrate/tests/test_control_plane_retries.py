@@ -23,7 +23,6 @@ TIERS = [
     ("standard", 0, [2, 4, 8]),
     ("best_effort", -10, [10, 20]),
     (None, 0, [2, 4, 8]),
-    ("unheard of", 0, [2, 4, 8]),
 ]
 
 
