@@ -14,17 +14,23 @@ from ipai_orchestrate.exceptions import ConfigurationError
 def require_proof(
     dsn: str, env: str | None = None, environment: Mapping[str, str] | None = None
 ) -> None:
-    """Refuse an address that trusts whoever answers, where IPAI_ENV or `env` is production."""
+    """Refuse what is no address, and in production one that trusts whoever answers.
+
+    Production is what IPAI_ENV or `env` says.
+    """
     environ = os.environ if environment is None else environment
-    where = next((one for one in (env, environ.get("IPAI_ENV")) if needs_proof(one)), None)
-    if where is None:
-        return
     try:
         parameters = conninfo_to_dict(dsn)
     except psycopg.ProgrammingError as error:
         # Not libpq's own text: it repeats the address, password and all.
-        message = "The address of the database cannot be read. Write postgresql://user@host/name."
+        message = (
+            "The address of the database (IPAI_DATABASE_URL) cannot be read. "
+            "Write postgresql://user@host/name."
+        )
         raise ConfigurationError(message) from error
+    where = next((one for one in (env, environ.get("IPAI_ENV")) if needs_proof(one)), None)
+    if where is None:
+        return
     if host := unverified_host(parameters, environ):
         mode = parameters.get("sslmode") or "prefer"
         message = (

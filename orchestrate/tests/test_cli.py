@@ -497,6 +497,8 @@ def test_psql_is_reached_through_ipai(ipai, capfd):
         ),
         (SpecError("x.yaml", []), "x.yaml", 78),
         (psycopg.OperationalError("no route to postgresql://a:b2c3@h"), "cannot be reached", 75),
+        (psycopg.OperationalError("refused"), "See `ipai db status`, then try again.", 75),
+        (NotFoundError("Gone.", hint="See pipeline_list()."), "See `ipai pipeline list`.", 1),
         (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero", 70),
     ],
 )
@@ -506,6 +508,34 @@ def test_an_error_is_told_in_words_with_a_code_by_class(error, words, code):
     assert words in text
     assert "b2c3" not in text
     assert code == exit_code
+
+
+def test_a_command_that_is_none_is_answered_by_the_one_that_was_meant():
+    ended = CliRunner().invoke(main, ["connecters"])
+
+    assert 2 == ended.exit_code
+    assert "Did you mean `ipai connectors`?" in ended.stderr.replace("main", "ipai")
+    assert "Did you mean" not in CliRunner().invoke(main, ["xyzzy"]).stderr
+
+
+def test_an_address_of_the_database_that_is_none_is_a_setting_and_not_repeated(monkeypatch):
+    monkeypatch.setenv("IPAI_DATABASE_URL", "postgresql:/me:b2c3@h")
+
+    ended = CliRunner().invoke(main, ["runs"])
+
+    assert 78 == ended.exit_code
+    assert "IPAI_DATABASE_URL" in ended.stderr
+    assert "b2c3" not in ended.output
+
+
+def test_a_state_that_is_no_object_is_not_stored(tmp_path):
+    file = tmp_path / "state.json"
+    file.write_text("[]")
+
+    ended = CliRunner().invoke(main, ["state", "set", "anything", str(file)])
+
+    assert 78 == ended.exit_code
+    assert "The state is [] and no JSON object." in ended.stderr
 
 
 def test_the_traceback_is_shown_to_who_asks_for_it(monkeypatch, capsys):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a command does when it fails: a sentence on standard error and an exit code with meaning."""
 
+import difflib
 import os
 import sys
 import traceback
@@ -32,11 +33,28 @@ _COMMANDS = {
     "rotate_secret(name, value)": "`ipai secret rotate NAME`",
     "secret_list()": "`ipai secret list`",
     "set_instance_status(instance_id, status)": "`ipai instance set INSTANCE --status active`",
+    "pipeline_list()": "`ipai pipeline list`",
+    "schedule_list()": "`ipai schedule list`",
+    "alert_list()": "`ipai alerts list`",
+    "alert_rule_list()": "`ipai alerts rules`",
+    "cancel_pipeline(run_id)": "`ipai pipeline cancel NAME`",
 }
 
 
 class Door(click.Group):
     """A group of commands whose errors are told in words, never as a traceback."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command, or name the one that was meant."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            meant = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if meant:
+                error.message += f" Did you mean `{ctx.command_path} {meant[0]}`?"
+            raise
 
     def main(
         self,
@@ -74,10 +92,16 @@ def told(error: Exception) -> tuple[str, int]:
     if isinstance(error, OrchestrateError | SpecError):
         return text, error.exit_code
     if isinstance(error, psycopg.OperationalError):
-        return f"The database cannot be reached: {text}", TRY_AGAIN_LATER
+        return f"The database cannot be reached: {text}\n{_where_it_is()}", TRY_AGAIN_LATER
     name = type(error).__name__
     hint = "This is a bug: set IPAI_DEBUG=1 to see where it happened, and report it."
     return f"{name}: {text}\n{hint}", OUR_BUG
+
+
+def _where_it_is() -> str:
+    if os.environ.get("IPAI_DATABASE_URL"):
+        return "Look whether it runs and whether IPAI_DATABASE_URL names it, then try again."
+    return "See `ipai db status`, then try again."
 
 
 def _end(text: str, code: int) -> NoReturn:

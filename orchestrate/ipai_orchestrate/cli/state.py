@@ -53,6 +53,12 @@ def set_(instance_id: str, file: IO[str]) -> None:
     except ValueError as error:
         message = f"The state is not JSON: {error}. It looks like the output of `ipai state get`."
         raise ConfigurationError(message) from error
+    if not isinstance(state, dict):
+        message = (
+            f"The state is {state!r:.80} and no JSON object. It looks like the output of "
+            '`ipai state get`, e.g. {"bookmarks": {"issues": {...}}}.'
+        )
+        raise ConfigurationError(message)
     with opened_plane() as (_, plane):
         version = plane.state_set(instance_id, state)
     console().print(f"Stored as version {version}; the one before stays in the history.")
