@@ -80,6 +80,8 @@ class _OpenFile:
     count: int = 0
     rows: list[Any] = field(default_factory=list)
     lines: list[bytes] = field(default_factory=list)
+    writer: Any = None
+    """What writes columns as they come."""
 
     @property
     def part(self) -> Path:
@@ -133,6 +135,16 @@ class BatchFolder:
         file.count += len(rows)
         return file.count >= self.rows
 
+    def add_columns(self, stream: str, batch: Any, version: int | None) -> bool:
+        """Add a record batch of Arrow to the file of a stream; says whether it is full."""
+        file = self._file(stream, version)
+        if file.writer is None:
+            parquet = _arrow("pyarrow.parquet", "Parquet")
+            file.writer = parquet.ParquetWriter(file.part, batch.schema, **self._parquet_options)
+        file.writer.write_batch(batch)
+        file.count += batch.num_rows
+        return file.count >= self.rows
+
     def finish(self, stream: str | None = None) -> Iterator[tuple[str, int | None, HandedFile]]:
         """Complete the files of a stream, or all; yields stream, version and file."""
         for key in [key for key in self._open if stream in {None, key[0]}]:
@@ -159,8 +171,9 @@ class BatchFolder:
     def discard(self) -> None:
         """Remove what is not complete."""
         for file in self._open.values():
-            if file.out is not None:
-                file.out.close()
+            for one in (file.out, file.writer):
+                if one is not None:
+                    one.close()
             file.part.unlink(missing_ok=True)
         self._open.clear()
 
@@ -190,14 +203,24 @@ class BatchFolder:
             return cast("BinaryIO", arrow.output_stream(path, compression="zstd"))
         return path.open("wb", buffering=_BUFFER_BYTES)
 
+    @property
+    def _parquet_options(self) -> dict[str, Any]:
+        # Dictionaries would take as long as all the rest, for a file that is read once.
+        return {"compression": self.compression, "use_dictionary": False}
+
     def _write_parquet(self, file: _OpenFile, types: Mapping[str, str]) -> None:
         arrow, parquet = _arrow("pyarrow", "Parquet"), _arrow("pyarrow.parquet", "Parquet")
         try:
-            tables = [arrow.Table.from_pylist(file.rows)] if file.rows or not file.lines else []
-            if file.lines:
-                tables.append(_flat_table(b"".join(file.lines), types))
+            tables = [_flat_table(b"".join(file.lines), types)] if file.lines else []
+            if file.rows or not (tables or file.writer):
+                tables.append(arrow.Table.from_pylist(file.rows))
+            if file.writer is not None:
+                for table in tables:
+                    file.writer.write_table(table)
+                file.writer.close()
+                return
             table = arrow.concat_tables(tables, promote_options="default")
-            parquet.write_table(table, file.part, compression=self.compression)
+            parquet.write_table(table, file.part, **self._parquet_options)
         except (arrow.ArrowException, OverflowError) as error:
             text = f"Records do not fit into the columns of a Parquet file: {error}."
             raise InternalError(text, next_step="Set the format 'jsonl'.") from error

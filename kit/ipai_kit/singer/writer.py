@@ -17,7 +17,7 @@ from singer_sdk.io_base import GenericSingerWriter
 from singer_sdk.singerlib.encoding.simple import Message
 from singer_sdk.singerlib.messages import RecordMessage
 
-from ipai_kit.exceptions import TargetClosedError
+from ipai_kit.exceptions import InternalError, TargetClosedError
 from ipai_kit.singer.batch_files import BatchFolder, HandedFile
 
 Buffer: TypeAlias = bytes | memoryview | msgspec.Raw
@@ -158,6 +158,14 @@ class FastWriter(GenericSingerWriter[bytes, Message]):
         lines = [_RecordLine(stream, record, extracted_at, version) for record in records]
         if lines:
             self.write_lines(_encoder.encode_lines(lines))
+
+    def write_columns(self, stream: str, batch: Any, *, version: int | None = None) -> None:
+        """Put a record batch of Arrow into the stream's Parquet file."""
+        if self.batches is None or self.batches.format != "parquet":
+            message = f"Columns of {stream!r} arrived, but no Parquet files are wanted."
+            raise InternalError(message, stream=stream)
+        if self.batches.add_columns(stream, batch, version):
+            self._hand_over(stream)
 
     def write_file(self, stream: str, file: HandedFile, version: int | None = None) -> None:
         """Hand a complete file over."""

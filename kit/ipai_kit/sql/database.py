@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
-__all__ = ["Block", "Column", "Database", "Position", "Selection", "Table"]
+__all__ = ["Block", "Column", "Columnar", "Database", "Position", "Selection", "Table"]
 
 Position = tuple[Any, ...]
 """Values of the ordering columns of one row, as they stand in its record."""
@@ -96,13 +96,15 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some records: either JSON objects in bytes, one a line, or Python values."""
+    """Some records: JSON objects in bytes, one a line, or Python values, or columns."""
 
     count: int
     lines: bytes = b""
     """JSON objects, each followed by one newline; there is no other newline."""
     rows: Sequence[dict[str, Any]] = field(default=())
     """Values that the writer can encode: numbers, text, lists, dicts; see the value contract."""
+    batch: Any = None
+    """A record batch of Arrow."""
 
 
 class Database(Protocol):
@@ -147,4 +149,13 @@ class Database(Protocol):
 
     def close(self) -> None:
         """Close the connection; it may be used again, which connects anew."""
+        ...
+
+
+@runtime_checkable
+class Columnar(Protocol):
+    """A database that can give blocks of columns as well."""
+
+    def in_columns(self) -> Database | None:
+        """Return the same database read in columns; None if what that needs is not installed."""
         ...

@@ -20,7 +20,9 @@ _A_DAY = timedelta(days=1)  # beyond any difference between zones that a plain t
 
 def last_position(block: Block, order: Sequence[str]) -> Position:
     """Return the position of the last row of a block."""
-    if block.rows:
+    if block.batch is not None:
+        record = block.batch.slice(block.count - 1).to_pylist()[0]
+    elif block.rows:
         record = block.rows[-1]
     else:
         begin = block.lines.rfind(b"\n", 0, -1) + 1

@@ -25,7 +25,7 @@ from ipai_kit.exceptions import ConnectorError
 from ipai_kit.local import LocalStream
 from ipai_kit.rest.bookmarks import Bookmarks
 from ipai_kit.singer.writer import FastWriter
-from ipai_kit.sql.database import Block, Database, Selection, Table
+from ipai_kit.sql.database import Block, Columnar, Database, Selection, Table
 from ipai_kit.sql.deletions import KeyReader, KeySet
 from ipai_kit.sql.incremental import read_incremental
 from ipai_kit.sql.options import StreamOptions
@@ -188,6 +188,7 @@ class SqlStream(LocalStream):
             raise self.problem
         if self._as_bytes and self._writer.batches and (types := self._arrow_types()):
             self._writer.batches.column_types[self.name] = types
+            self._read_columns()
         if self.config.get("full_refresh"):
             self.entry.clear()
         if self.replication_method == REPLICATION_FULL_TABLE or not self.replication_key:
@@ -199,6 +200,15 @@ class SqlStream(LocalStream):
             )
         if self._keys is not None:
             self._bury()
+
+    def _read_columns(self) -> None:
+        """Have the database give columns where it can, and nothing looks into the records."""
+        batches = self._writer.batches
+        if not batches or batches.format != "parquet" or self._keys is not None:
+            return
+        if isinstance(self.database, Columnar):
+            found = self.database.in_columns()
+            self.reading = replace(self.reading, database=found or self.database)
 
     @property
     def _new_version(self) -> int:
@@ -248,6 +258,8 @@ class SqlStream(LocalStream):
         if not self._as_bytes:
             for record in _rows(block):
                 self._write_record_message(record)
+        elif block.batch is not None:
+            self._writer.write_columns(self.name, block.batch, version=version)
         elif block.lines:
             self._writer.write_record_lines(
                 self.name, block.lines, block.count, now, version=version

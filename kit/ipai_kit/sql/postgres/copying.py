@@ -64,7 +64,7 @@ def _blocks(pgconn: Any, wait: Callable[[], None]) -> Iterator[tuple[int, bytes]
     while True:
         length, data = get(1)
         if length > 0:
-            add(bytes(data))  # a view would be looked at by the garbage collector, at twice the cost
+            add(bytes(data))  # the garbage collector visits views, which doubles the cost
             size += length
             if size >= _BLOCK_BYTES:
                 yield len(rows), _unquoted(b"".join(rows), rows)

@@ -12,8 +12,9 @@ import psycopg
 
 from ipai_kit.exceptions import ConfigurationError
 from ipai_kit.sql.address import Address
-from ipai_kit.sql.database import Block, Position, Selection, Table
+from ipai_kit.sql.database import Block, Database, Position, Selection, Table
 from ipai_kit.sql.postgres.catalog import Catalog, column_type, make_column, query
+from ipai_kit.sql.postgres.columnar import columnar
 from ipai_kit.sql.postgres.connection import SESSION, connect
 from ipai_kit.sql.postgres.copying import copy_lines
 from ipai_kit.sql.postgres.failures import statement_failure
@@ -42,8 +43,8 @@ class PostgresDatabase:
         check: Callable[[], None] = _never,
     ) -> None:
         self.address = address
-        self._allow_insecure = allow_insecure
-        self._check = check
+        self.allow_insecure = allow_insecure
+        self.while_waiting = check
         self._connection: psycopg.Connection[Any] | None = None
         self._types: dict[_TableKey, dict[str, ColumnType]] = {}
 
@@ -93,19 +94,23 @@ class PostgresDatabase:
 
     def read(self, selection: Selection) -> Iterator[Block]:
         """Yield blocks of JSON lines as the server sends them."""
-        text = select_rows(selection, self._types_of(selection.table))
+        text = select_rows(selection, self.types_of(selection.table))
         with self._transaction(selection.table.full_name) as connection:
-            for count, lines in copy_lines(connection, text, self._check):
+            for count, lines in copy_lines(connection, text, self.while_waiting):
                 yield Block(count, lines)
+
+    def in_columns(self) -> Database | None:
+        """Return this database read by ADBC, if that is installed."""
+        return columnar(self)
 
     def position(
         self, selection: Selection, *, skip: int = 0, backwards: bool = False
     ) -> Position | None:
         """Return the position of the row after `skip` rows, or counted from the end."""
-        types = self._types_of(selection.table)
+        types = self.types_of(selection.table)
         text = select_positions(selection, types, skip=skip, backwards=backwards)
         with self._transaction(selection.table.full_name) as connection:
-            lines = b"".join(lines for _, lines in copy_lines(connection, text, self._check))
+            lines = b"".join(lines for _, lines in copy_lines(connection, text, self.while_waiting))
         if not lines:
             return None
         record = msgspec.json.decode(lines)
@@ -116,7 +121,8 @@ class PostgresDatabase:
         with self._transaction("a query") as connection:
             return connection.execute(text.encode(), values).fetchall()
 
-    def _types_of(self, table: Table) -> dict[str, ColumnType]:
+    def types_of(self, table: Table) -> dict[str, ColumnType]:
+        """Return the types of a table's columns, from the catalog if they are not known yet."""
         key = table.schema, table.name
         if key not in self._types:
             if table.sql:
@@ -133,7 +139,7 @@ class PostgresDatabase:
     def another(self) -> PostgresDatabase:
         """Return a further connection to the same database."""
         twin = PostgresDatabase(
-            self.address, allow_insecure=self._allow_insecure, check=self._check
+            self.address, allow_insecure=self.allow_insecure, check=self.while_waiting
         )
         twin._types = self._types
         return twin
@@ -148,7 +154,7 @@ class PostgresDatabase:
     def _transaction(self, table: str) -> Iterator[psycopg.Connection[Any]]:
         """Run a block in a transaction that only reads; a failure gives up the connection."""
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self.address, allow_insecure=self._allow_insecure)
+            self._connection = connect(self.address, allow_insecure=self.allow_insecure)
         connection = self._connection
         done = False
         try:

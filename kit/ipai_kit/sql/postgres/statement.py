@@ -11,7 +11,7 @@ import msgspec
 from ipai_kit.sql.database import Selection
 from ipai_kit.sql.postgres.values import ColumnType
 
-__all__ = ["quoted_name", "quoted_text", "select_positions", "select_rows"]
+__all__ = ["quoted_name", "quoted_text", "select_columns", "select_positions", "select_rows"]
 
 _Types = Mapping[str, ColumnType]
 
@@ -34,6 +34,19 @@ def select_rows(selection: Selection, types: _Types) -> str:
     order = _order(selection.order)
     limit = f" limit {selection.limit}" if selection.limit is not None else ""
     return _as_json(f"{columns} {rest}{order}{limit}")
+
+
+def select_columns(selection: Selection, types: _Types) -> str:
+    """Return the query that gives the values of those JSON objects in columns."""
+    names = [quoted_name(name) for name in selection.columns]
+    values = ", ".join(
+        f"{types[name].column_expression(quoted)} as {quoted}"
+        for name, quoted in zip(selection.columns, names, strict=True)
+    )
+    rest, order = _rest(selection, types), _order(selection.order)
+    limit = f" limit {selection.limit}" if selection.limit is not None else ""
+    rows = f"select {', '.join(names)} {rest}{order}{limit}"
+    return f"select {values} from ({rows}) as ipai_row_"  # noqa: S608
 
 
 def select_positions(

@@ -37,6 +37,13 @@ _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "json": {"type": _ANY},
     "jsonb": {"type": _ANY},
 }
+# What crosses in a column as its JSON has it; other types are made JSON and text again.
+_PLAIN: Mapping[str, str] = {
+    **dict.fromkeys(("int2", "int4", "int8", "oid"), "{}::int8"),
+    **dict.fromkeys(("bool", "float8", "text", "varchar", "bpchar"), "{}"),
+    "float4": "{}::text::float8",
+    **dict.fromkeys(("date", "uuid"), "{}::text"),
+}
 _NO_ORDER = {
     *("json", "jsonb", "xml", "bytea", "bool", "interval", "bit", "varbit", "record", "xid"),
     *("point", "line", "lseg", "box", "path", "polygon", "circle", "tsvector", "tsquery"),
@@ -88,6 +95,16 @@ class ColumnType:
             return f"{column}::text"  # a type of an extension may bring its own cast to JSON
         return column
 
+    def column_expression(self, column: str) -> str:
+        """Return the SQL of the same value for a column of Arrow: a number, a boolean or text."""
+        expression = self.expression(column)
+        kind = self.name if self.oid < _FIRST_USER_OID else ""
+        if expression != column and kind != "oid" and self.kind == "b":
+            return expression  # text already
+        if kind in _PLAIN:
+            return _PLAIN[kind].format(expression)
+        return f"to_json({expression}) #>> '{{}}'"
+
     def _elements_as_text(self) -> bool:
         below = self.element
         if below is None:
@@ -100,14 +117,14 @@ class ColumnType:
         """Return the SQL of a value that stands in a record, quoted as text."""
         if self.name == "bytea":
             return f"decode({quoted}, 'base64')"
+        if self.element is not None or self.kind == "c":
+            document = f"('{{\"v\":' || {quoted} || '}}')::json"
+            return (
+                f"(select r.v from json_to_record({document}) as r(v {self.native}))"  # noqa: S608
+            )
         return f"{quoted}::{self.native}"
 
 
 def _or(schema: Mapping[str, Any], *more: str) -> dict[str, Any]:
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     return {**schema, "type": [*kinds, *(one for one in more if one not in kinds)]}
-        if self.element is not None or self.kind == "c":
-            document = f"('{{\"v\":' || {quoted} || '}}')::json"
-            return (
-                f"(select r.v from json_to_record({document}) as r(v {self.native}))"  # noqa: S608
-            )
