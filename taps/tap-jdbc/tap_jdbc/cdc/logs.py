@@ -146,7 +146,7 @@ class LogRun:
         if slot is not None and kept:
             self._slot.advance(self._slot.name, max(min(kept), slot.confirmed))
         if slot is None:
-            self._slot.create()
+            self._slot.create(self._door.waiting)
         self._start(fresh, members)
         self._copy_tables()
         self._drain()

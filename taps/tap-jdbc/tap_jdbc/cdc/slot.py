@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
-from ipai_kit.exceptions import ConfigurationError, CredentialsError, TryAgainLaterError
+from ipai_kit.exceptions import (
+    ConfigurationError,
+    ConnectorError,
+    CredentialsError,
+    TryAgainLaterError,
+)
 from ipai_kit.waiting import Waiting
 from tap_jdbc.cdc.session import LogSession
 
@@ -17,6 +23,8 @@ __all__ = ["Server", "Slot", "SlotKeeper", "check_server"]
 _OLDEST: Final = 130000
 _OLDEST_REPLICA: Final = 160000
 _LOCK_SECONDS: Final = 30
+_CREATE_SECONDS: Final = 600
+_TICK: Final = 0.05
 _NAME_BYTES: Final = 63
 
 
@@ -106,9 +114,24 @@ class SlotKeeper:
             raise ConfigurationError(message, next_step="Choose another name: 'cdc_slot'.")
         return Slot(members["confirmed"] or 0, members)
 
-    def create(self) -> int:
-        """Create the slot; waits until transactions under way are over."""
-        return int(self._session.value("create_slot", slot=self.name))
+    def create(self, waiting: Waiting) -> None:
+        """Create the slot; the server waits until all transactions under way are over."""
+        until = waiting.monotonic() + _CREATE_SECONDS
+        with ThreadPoolExecutor(1) as worker:
+            made = worker.submit(self._session.value, "create_slot", slot=self.name)
+            try:
+                while not made.done():
+                    if waiting.monotonic() > until:
+                        message = "Transactions that began before us do not end."
+                        raise TryAgainLaterError(
+                            message,
+                            next_step="See pg_stat_activity and pg_prepared_xacts; end them.",
+                        )
+                    waiting.sleep(_TICK)
+            except ConnectorError:
+                self._session.connection.cancel()  # the server then leaves no slot behind
+                raise
+        made.result()
 
     def drop(self) -> None:
         """Let go of the log."""

@@ -370,3 +370,15 @@ def test_a_column_that_the_user_may_not_read_does_not_leave_through_the_log(foll
 
     assert followed.delivered(STREAM) == [{"id": 1, "name": "a"}]
     assert b"hidden" not in b"".join(run.lines)
+
+
+def test_a_transaction_that_never_ends_does_not_hold_the_first_run_for_ever(followed, monkeypatch):
+    monkeypatch.setattr(slot_module, "_CREATE_SECONDS", 0.2)
+    followed.change(TABLE)
+    with psycopg.connect(followed.source.server.dsn(followed.source.name)) as other:
+        other.execute("create table other (id int)")
+
+        with pytest.raises(TryAgainLaterError, match="do not end"):
+            followed.run()
+
+        assert not followed.slot_row()
