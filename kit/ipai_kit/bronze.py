@@ -47,6 +47,8 @@ MAX_KEY_BYTES: Final = 2000
 
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_FIRST_MOMENT: Final = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST_DAY: Final = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _EXACT: Final = Context(prec=200_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _LARGEST_EXPONENT: Final = 131_072
 _INTEGER_DIGITS: Final = 20
@@ -152,8 +154,12 @@ def emitted_micros(moment: datetime) -> int:
 
 
 def parse_emitted(text: str) -> int:
-    """Microseconds of a `time_extracted`; raises ValueError when it is not a time."""
-    return emitted_micros(datetime.fromisoformat(text))
+    """Microseconds of a `time_extracted`; raises ValueError when it is no time of our calendar."""
+    micros = emitted_micros(datetime.fromisoformat(text))
+    if not _FIRST_MOMENT <= micros < _LAST_DAY:
+        message = f"{text!r} is in no year from 1 to 9999."
+        raise ValueError(message)
+    return micros
 
 
 def holds_nul(record: bytes) -> bool:

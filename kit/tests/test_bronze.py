@@ -269,6 +269,9 @@ def test_emitted_times_count_microseconds_since_2000_in_utc() -> None:
     assert emitted_micros(datetime(2000, 1, 1, 0, 0, 1, 1)) == expected  # noqa: DTZ001
     with pytest.raises(ValueError, match="Invalid isoformat"):
         parse_emitted("yesterday")
+    for beyond in ("9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"):
+        with pytest.raises(ValueError, match="is in no year from 1 to 9999"):
+            parse_emitted(beyond)
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,20 @@ def test_a_record_that_is_not_strict_json_is_kept_for_the_dead_letters(record: b
     assert rejected.error
 
 
+@pytest.mark.parametrize(
+    ("record", "why"),
+    [
+        (b'{"a":"\\ud800"}', "half of a surrogate pair"),
+        (b'{"a":' + b"[" * 3000 + b"]" * 3000 + b"}", "nested too deep"),
+    ],
+)
+def test_why_a_record_is_not_strict_json_is_said_in_words(record: bytes, why: str) -> None:
+    (rejected,) = decode(b'{"type":"RECORD","stream":"a","record":%s}\n' % record).messages
+
+    assert isinstance(rejected, RejectedMessage)
+    assert why in rejected.error
+
+
 def test_a_deep_record_is_recognised_when_its_head_comes_last() -> None:
     line = b'{"record":%s%s,"type":"RECORD","stream":"a"}' % (b"[" * 3000, b"]" * 3000)
 

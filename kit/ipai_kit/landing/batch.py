@@ -79,7 +79,8 @@ class FlushBatch:
     streams: dict[str, StreamBatch] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     state: bytes | None = None
-    quarantined: int = 0
+    quarantined: list["Quarantined"] = field(default_factory=list)
+    """What only the store could tell to be unstorable, when it was to be committed."""
     read_files: list[Path] = field(default_factory=list)
     """Files handed over by the tap whose last record is in this batch, or was in one before."""
     is_open: bool = False
@@ -111,6 +112,22 @@ class FlushBatch:
         letter = DeadLetter(plan.source, plan.stream, reason, error, bytes(raw))
         self.dead_letters.append(letter)
         stream.dead += 1
+
+    def quarantine(
+        self, stream: StreamBatch, row: Row, reason: RejectionReason, error: str
+    ) -> None:
+        """Bury a record that the store refuses."""
+        self.bury(stream, reason, error, row[1])
+        self.quarantined.append(Quarantined(stream.plan.stream, reason, error))
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A record that the store refused; by then its line is forgotten."""
+
+    stream: str
+    reason: RejectionReason
+    error: str
 
 
 @dataclass(frozen=True)

@@ -42,23 +42,27 @@ class BatchFile:
     compression: str | None
     emitted: int
     stream: str
+    line: int
+    """Where the input names it."""
 
 
-def find_files(message: Message) -> list[BatchFile]:
+def find_files(message: Message, line: int) -> list[BatchFile]:
     """The files of a BATCH message, in order."""
-    encoding, manifest = _decoded(message)
+    encoding, manifest = _decoded(message, line)
     form, compression = str(encoding.get("format")), encoding.get("compression")
     if form not in {JSONL, PARQUET}:
-        text = f"A BATCH has the unknown format {form!r}."
+        text = f"Line {line} of the input is a BATCH of the unknown format {form!r}."
         raise InputError(text, stream=message.stream, next_step="Use jsonl or parquet.")
     files = []
     for address in manifest:
-        path = _local_path(address, message.stream)
+        path = _local_path(address, message.stream, line)
         try:
             written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         except OSError as error:
-            raise _unreadable(path, message.stream, error.strerror or str(error)) from error
-        files.append(BatchFile(path, form, compression, emitted_micros(written), message.stream))
+            reason = error.strerror or str(error)
+            raise _unreadable(path, message.stream, line, reason) from error
+        written_at = emitted_micros(written)
+        files.append(BatchFile(path, form, compression, written_at, message.stream, line))
     return files
 
 
@@ -68,7 +72,7 @@ def read_blocks(file: BatchFile) -> Iterator[bytes]:
         yield from _read_parquet(file) if file.format == PARQUET else _read_lines(file)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise _unreadable(file.path, file.stream, reason) from error
+        raise _unreadable(file.path, file.stream, file.line, reason) from error
 
 
 def take_apart(
@@ -89,25 +93,28 @@ def take_apart(
         yield DecodedBlock(records, [line] * len(records), has_nul)
 
 
-def _unreadable(path: Path, stream: str, reason: str) -> InputError:
-    text = f"File {path.name!r} of a BATCH cannot be read: {reason}."
+def _unreadable(path: Path, stream: str, line: int, reason: str) -> InputError:
+    text = f"File {path.name!r} of a BATCH cannot be read (line {line} of the input): {reason}."
     step = "Target and tap must see the same files until the run ends."
     return InputError(text, stream=stream, next_step=step)
 
 
-def _decoded(message: Message) -> tuple[dict[str, Any], list[Any]]:
+def _decoded(message: Message, line: int) -> tuple[dict[str, Any], list[Any]]:
     encoding = msgspec.json.decode(message.encoding) if message.encoding else None
     manifest = msgspec.json.decode(message.manifest) if message.manifest else None
     if not isinstance(encoding, dict) or not isinstance(manifest, list):
-        text = "A BATCH has no encoding or no manifest."
+        text = f"Line {line} of the input is a BATCH without an encoding or a manifest."
         raise InputError(text, stream=message.stream, next_step="Look at the tap.")
     return encoding, manifest
 
 
-def _local_path(address: Any, stream: str) -> Path:
+def _local_path(address: Any, stream: str, line: int) -> Path:
     parts = urlsplit(str(address))
     if parts.scheme not in {"", "file"}:
-        text = f"A BATCH points to {parts.scheme!r} storage, this target reads local files."
+        text = (
+            f"Line {line} of the input is a BATCH that points to {parts.scheme!r} storage;"
+            " this target reads local files."
+        )
         raise ConfigurationError(
             text, stream=stream, next_step="Set the tap's storage root to file://."
         )
@@ -117,7 +124,7 @@ def _local_path(address: Any, stream: str) -> Path:
 def _read_lines(file: BatchFile) -> Iterator[bytes]:
     open_file = _OPENERS.get(file.compression)
     if open_file is None:
-        text = f"A BATCH is compressed by {file.compression!r}."
+        text = f"Line {file.line} of the input is a BATCH compressed by {file.compression!r}."
         raise InputError(text, stream=file.stream, next_step="Use gzip, zstd or none.")
     lines = LineBlocks()
     with open_file(file.path) as source:
@@ -136,7 +143,7 @@ def _read_parquet(file: BatchFile) -> Iterator[bytes]:
             for part in parts.iter_batches(batch_size=_PARQUET_ROWS):
                 yield _encode_lines(part.to_pylist())
     except _arrow("pyarrow", "in Parquet format").ArrowException as error:
-        raise _unreadable(file.path, file.stream, type(error).__name__) from error
+        raise _unreadable(file.path, file.stream, file.line, type(error).__name__) from error
 
 
 def _open_plain(path: Path) -> BinaryIO:

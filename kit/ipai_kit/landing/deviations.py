@@ -44,6 +44,10 @@ class Deviation:
 
     def __str__(self) -> str:
         """In words."""
+        if self.kind == DriftKind.REPEATED_MEMBER:
+            return f"{self.path!r} comes more than once in a record"
+        if self.kind == DriftKind.UNKNOWN_FIELD:
+            return f"{self.path!r} ({self.seen}) is not in the SCHEMA"
         return f"{self.path or 'record'!r} is {self.seen}, expected {self.expected}"
 
 

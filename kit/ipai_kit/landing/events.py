@@ -3,13 +3,15 @@
 
 import contextlib
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from ipai_kit.landing.batch import StreamReport
+from ipai_kit.landing.batch import Quarantined, StreamReport
 from ipai_kit.landing.exceptions import StateReaderGoneError
 
 _encode = msgspec.json.Encoder().encode
@@ -28,6 +30,18 @@ class EventLog:
         with contextlib.suppress(OSError):  # a run goes on when nobody reads its log
             sys.stderr.write(_encode(line).decode() + "\n")
             sys.stderr.flush()
+
+    def quarantined(self, records: Sequence[Quarantined]) -> None:
+        """Warn of records that the store refused, once per stream and reason."""
+        for refused, count in Counter(records).items():
+            self.emit(
+                "dead_letter",
+                level="warning",
+                stream=refused.stream,
+                reason=refused.reason,
+                error=refused.error,
+                records=count,
+            )
 
     def flushed(self, report: StreamReport) -> None:
         """What a commit did to a stream; the runner counts rows by these lines."""

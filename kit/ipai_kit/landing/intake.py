@@ -107,9 +107,9 @@ class Intake:
             return False
         self._read_at = emitted_micros(datetime.now(UTC))
         if len(run.times) == 1:
-            rows = columns.rows(repeat(self._emitted(run.times[0])))
+            rows = columns.rows(repeat(self._emitted(run.times[0], run.stream)))
         else:
-            moments = {time: self._emitted(time) for time in dict.fromkeys(run.times)}
+            moments = {time: self._emitted(time, run.stream) for time in dict.fromkeys(run.times)}
             rows = columns.rows(map(moments.__getitem__, run.times))
         self._take_rows(progress, rows, run.version)
         return True
@@ -209,11 +209,12 @@ class Intake:
                     if check is not None:
                         check(record)
                 except RecordRejectedError as error:
+                    taken -= not record  # that ends the input and is nobody's record
                     self._reject(progress, stream, record, error, block.lines[position])
                 else:
                     if message.time_extracted != last_time:
                         last_time = message.time_extracted
-                        emitted = self._emitted(last_time)
+                        emitted = self._emitted(last_time, name)
                     if keeps_all:
                         versions.append((key, record, emitted, cursor, NO_HASH))
                     else:
@@ -266,7 +267,8 @@ class Intake:
                 self._take_rejected(message, line)
             case unknown:
                 text = f"Line {line} of the input has the unknown message type {unknown!r}."
-                raise InputError(text, next_step="Use a tap that speaks Singer.")
+                stream = message.stream or None
+                raise InputError(text, stream=stream, next_step="Use a tap that speaks Singer.")
         self._flush_if_full()
 
     def _take_state(self, message: Message, line: int) -> None:
@@ -348,7 +350,7 @@ class Intake:
         progress = self._streams.get(message.stream)
         if progress is None:
             raise self._too_early(message, line)
-        for file in find_files(message):
+        for file in find_files(message, line):
             self._read_at = file.emitted
             for block in take_apart(file, progress.checks.take_apart, message, line):
                 if isinstance(block, DecodedBlock):
@@ -396,7 +398,10 @@ class Intake:
 
     def _too_early(self, message: Message, line: int) -> RecordBeforeSchemaError:
         """Keep a record that came before its SCHEMA, and say so."""
-        text = f"Line {line} of the input has a {message.type} before the SCHEMA of its stream."
+        kind = "RECORD" if isinstance(message, RejectedMessage) else message.type
+        text = f"Line {line} of the input has a {kind} before the SCHEMA of its stream."
+        if not message.stream:
+            text = f"Line {line} of the input has a {kind} without a stream."
         source = self.settings.source or "singer"
         if message.record:
             reason = RejectionReason.RECORD_BEFORE_SCHEMA
@@ -469,7 +474,7 @@ class Intake:
             stream.plan = progress.plan
         return stream
 
-    def _emitted(self, time_extracted: str | None) -> int:
+    def _emitted(self, time_extracted: str | None, stream: str | None) -> int:
         if time_extracted is None:
             return self._read_at
         try:
@@ -477,7 +482,10 @@ class Intake:
         except ValueError:
             if "time_extracted" not in self._warned:
                 self._warned.add("time_extracted")
-                self._events.emit("unreadable_time_extracted", level="warning")
+                taken = "the time of reading"
+                self._events.emit(
+                    "unreadable_time_extracted", level="warning", stream=stream, taken=taken
+                )
             return self._read_at
 
 

@@ -102,7 +102,8 @@ class TargetRun:
 
     def _committed(self, batch: FlushBatch, reports: list[StreamReport]) -> None:
         """Called by the writer after each commit: only now may the STATE leave."""
-        self._quarantined += batch.quarantined
+        self._quarantined += len(batch.quarantined)
+        self._events.quarantined(batch.quarantined)
         self._read_files = [] if batch.drops_open else self._read_files + batch.read_files
         if batch.is_open:
             return

@@ -260,7 +260,15 @@ def _rejected_record(line: bytes, error: Exception) -> RejectedMessage | None:
     stream = head.get("stream")
     if head.get("type") != "RECORD" or not isinstance(stream, str) or "record" not in head:
         return None
-    return RejectedMessage("REJECTED", stream, msgspec.Raw(line), error=str(error))
+    return RejectedMessage("REJECTED", stream, msgspec.Raw(line), error=_why_refused(line, error))
+
+
+def _why_refused(line: bytes, error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "The record is nested too deep to be read."
+    if b"\\ud" in line.lower() and ("surrogate" in str(error) or "truncated" in str(error)):
+        return "A text holds half of a surrogate pair, which is no character."
+    return str(error)
 
 
 def _lenient(line: bytes) -> dict[str, Any]:

@@ -143,9 +143,8 @@ class BronzeTable:
         refused = set(range(len(rows.rows))).difference(kept)
         for index in sorted(refused):
             reason = RejectionReason.INVALID_ENCODING
-            flush.batch.bury(flush.stream, reason, _NOT_UTF8, rows.rows[index][1])
+            flush.batch.quarantine(flush.stream, rows.rows[index], reason, _NOT_UTF8)
             flush.refused.add(rows.rows[index][0])
-        flush.batch.quarantined += len(refused)
         return rows.take(kept)
 
     def _note_rowless(self, flush: TableFlush) -> None:

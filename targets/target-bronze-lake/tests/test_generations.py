@@ -177,9 +177,12 @@ def test_an_unstorable_record_keeps_its_key_in_the_generation(
     bad = b'{"type":"RECORD","stream":"things","version":2,"record":{"id":1,"v":"\xff"}}'
     lines = [schema(), activate(2), bad, record(id=2, version=2), state(2)]
 
-    run_target(lines, batch_size_rows=1)
+    done = run_target(lines, batch_size_rows=1)
 
     assert alive(lake) == [1, 2]
+    (warned,) = done.of("dead_letter")
+    assert (warned["stream"], warned["reason"]) == ("things", "invalid_encoding")
+    assert warned["records"] == 1
 
 
 def test_keys_of_another_instance_or_stream_are_not_retired(

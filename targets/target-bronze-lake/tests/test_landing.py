@@ -49,6 +49,17 @@ def test_a_stream_without_records_has_its_table(lake: Any, run_target: Make, sch
     assert lake.rows() == []
 
 
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
+def test_a_time_beyond_the_calendar_lands_with_the_time_of_reading(
+    lake: Any, run_target: Make, schema: Make, record: Make, time: str
+) -> None:
+    done = run_target([schema(), record(id=1, at=time)])
+
+    [row] = lake.rows()
+    assert done.exit_code == 0
+    assert abs((datetime.now(UTC) - row["emitted_at"]).total_seconds()) < 60
+
+
 def test_rows_of_several_days_go_to_their_partitions(
     lake: Any, run_target: Make, schema: Make, record: Make
 ) -> None:

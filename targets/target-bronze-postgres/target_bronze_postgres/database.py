@@ -121,8 +121,10 @@ class Database:
                 given_up_at = min(given_up_at, self._last_moment(batch))
                 if fate is not Fate.RETRY or time.monotonic() + wait > given_up_at:
                     raise explain(error) from error
+                # A first load learns by it that keys come twice: that is no trouble.
+                level = "info" if isinstance(error, psycopg.errors.UniqueViolation) else "warning"
                 self.notify(
-                    "retry", level="warning", error=type(error).__name__, sqlstate=error.sqlstate
+                    "retry", level=level, error=type(error).__name__, sqlstate=error.sqlstate
                 )
             time.sleep(wait * (0.5 + random.random() / 2))  # noqa: S311 - jitter, no secret
             wait = min(wait * 2, _LONGEST_WAIT)
@@ -199,10 +201,8 @@ class Database:
 
     def _leave_out(self, batch: FlushBatch, refusal: psycopg.Error) -> None:
         """Move the records that the server cannot store to the dead letters."""
-        moved = move_unstorable(self._connected(), batch)
-        if not moved:
+        if not move_unstorable(self._connected(), batch):
             raise explain(refusal) from refusal
-        self.notify("unstorable", level="warning", records=moved, sqlstate=refusal.sqlstate)
 
     def _forget_attempt(self) -> None:
         """The tables may be gone or filled by now, and a broken connection is of no more use."""

@@ -36,9 +36,7 @@ def explanation(reason: RejectionReason) -> str:
 
 def move_unstorable(connection: Connection, batch: FlushBatch) -> int:
     """Move what the server refuses to the dead letters; returns how many records that were."""
-    moved = sum(_move(connection, batch, stream) for stream in batch.streams.values())
-    batch.quarantined += moved
-    return moved
+    return sum(_move(connection, batch, stream) for stream in batch.streams.values())
 
 
 def _move(connection: Connection, batch: FlushBatch, stream: StreamBatch) -> int:
@@ -46,7 +44,7 @@ def _move(connection: Connection, batch: FlushBatch, stream: StreamBatch) -> int
     for part in portions(stream.to_write()):
         for row, sqlstate in _refused(connection, part):
             reason = _REASONS.get(sqlstate, RejectionReason.REJECTED_BY_SERVER)
-            batch.bury(stream, reason, f"{explanation(reason)} ({sqlstate})", row[1])
+            batch.quarantine(stream, row, reason, f"{explanation(reason)} ({sqlstate})")
             stream.remove(row)
             moved += 1
     return moved

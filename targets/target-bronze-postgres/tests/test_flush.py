@@ -190,7 +190,7 @@ def test_a_log_line_never_shows_a_value(
     done = run_target([schema(), record(id=canary), bad, nul, huge, state(1), canary])
 
     assert done.exit_code == 65
-    assert len(done.of("dead_letter")) == 2
+    assert len(done.of("dead_letter")) == 3
     assert canary not in done.stderr
 
 

@@ -65,7 +65,8 @@ def test_many_unstorable_records_are_found_among_good_ones(
 
     assert len(bronze.rows("things")) == 996
     assert [reason for _, reason, _ in bronze.letters()] == ["invalid_encoding"] * 4
-    assert done.of("unstorable")[0]["records"] == 4
+    warned = done.of("dead_letter")
+    assert [(event["stream"], event["records"]) for event in warned] == [("things", 4)]
 
 
 def test_an_unstorable_change_of_a_landed_record_leaves_the_row(
@@ -155,7 +156,9 @@ def test_a_stream_of_which_no_record_has_its_key_fails_the_run(
         (b'{"type":"ACTIVATE_VERSION","stream":"x","version":1}', "Line 4 of the input activates"),
         (b'{"type":"ACTIVATE_VERSION","stream":"things"}', "Line 4 of the input activates"),
         (b'{"type":"BATCH","stream":"other"}', "Line 4 of the input has a BATCH before the SCHEMA"),
-        (b'{"type":"BATCH","stream":"things"}', "A BATCH has no encoding or no manifest"),
+        (b'{"type":"BATCH","stream":"things"}', "Line 4 of the input is a BATCH without an"),
+        (b'{"type":"LOG","stream":"things"}', "message type 'LOG'. (stream 'things')"),
+        (b'{"type":"RECORD","record":{"id":2}}', "Line 4 of the input has a RECORD without a str"),
     ],
 )
 def test_a_broken_input_stops_the_run_after_what_came_before_is_committed(
@@ -168,6 +171,7 @@ def test_a_broken_input_stops_the_run_after_what_came_before_is_committed(
     assert "secret" not in done.stderr
     assert [key for key, _ in bronze.rows("things")] == ["[1]"]
     assert done.states == [1]
+    assert done.total("received") == 1
 
 
 def test_a_record_before_its_schema_is_kept(bronze: Any, run_target: Make) -> None:
