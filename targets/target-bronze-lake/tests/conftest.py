@@ -3,17 +3,12 @@
 
 import contextlib
 import http.client
-import io
 import json
 import logging
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,54 +22,21 @@ import requests
 from deltalake import DeltaTable
 from moto.server import ThreadedMotoServer
 
-from ipai_kit.landing.command import land
+from ipai_kit.testing.target_runs import (
+    Line,
+    Outcome,
+    TargetProcess,
+    land_here,
+    record_message,
+    schema_message,
+    starting,
+    state_message,
+)
 from target_bronze_lake.command import PROGRAM
 from target_bronze_lake.lake_table import LakeTable
 from target_bronze_lake.row_format import BRONZE
 from target_bronze_lake.settings import read_settings
 from target_bronze_lake.storage import Storage, open_storage
-
-
-@dataclass
-class Outcome:
-    """What a run left behind on its two outputs."""
-
-    exit_code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def states(self) -> list[Any]:
-        return [json.loads(line) for line in self.stdout.splitlines()]
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.stderr.splitlines() if line.startswith("{")]
-
-    def of(self, event: str) -> list[dict[str, Any]]:
-        return [line for line in self.events if line["event"] == event]
-
-    def total(self, count: str) -> int:
-        return sum(line.get(count, 0) for line in self.of("flushed"))
-
-    @property
-    def error(self) -> str:
-        last = self.of("failed")[-1]
-        return f"{last['message']} {last['next_step']}"
-
-
-Line = dict[str, Any] | bytes | str
-
-
-def encode(lines: list[Line]) -> bytes:
-    """Messages as a tap writes them; bytes and texts are taken as they are."""
-    parts = []
-    for line in lines:
-        if isinstance(line, dict):
-            parts.append(json.dumps(line).encode())
-        else:
-            parts.append(line if isinstance(line, bytes) else line.encode())
-    return b"".join(part + b"\n" for part in parts)
 
 
 @dataclass
@@ -163,39 +125,9 @@ def run_target(
     """Land messages within this process."""
 
     def run(lines: list[Line] | bytes, **config: Any) -> Outcome:
-        data = lines if isinstance(lines, bytes) else encode(lines)
-        handlers = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)}
-        capfd.readouterr()
-        try:
-            settings = {"lake_url": lake.url, "format": form, **config}
-            code = land(PROGRAM, settings, io.BytesIO(data))
-        finally:
-            for name, handler in handlers.items():
-                signal.signal(name, handler)
-        printed = capfd.readouterr()
-        return Outcome(code, printed.out, printed.err)
+        return land_here(PROGRAM, {"lake_url": lake.url, "format": form, **config}, lines, capfd)
 
     return run
-
-
-@dataclass
-class TargetProcess:
-    """The command, fed step by step."""
-
-    process: subprocess.Popen[bytes]
-
-    def send(self, lines: list[Line]) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(encode(lines))
-        self.process.stdin.flush()
-
-    def read_state(self) -> Any:
-        assert self.process.stdout is not None
-        return json.loads(self.process.stdout.readline())
-
-    def finish(self, timeout: float = 60) -> Outcome:
-        out, err = self.process.communicate(timeout=timeout)
-        return Outcome(self.process.returncode, out.decode(), err.decode())
 
 
 @pytest.fixture
@@ -203,71 +135,26 @@ def start_target(
     lake: LakeFolder, form: str, tmp_path: Path
 ) -> Iterator[Callable[..., TargetProcess]]:
     """Start the command as a process."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(**config: Any) -> TargetProcess:
-        path = tmp_path / f"config-{len(started)}.json"
-        path.write_text(json.dumps({"lake_url": lake.url, "format": form, **config}))
-        command = [sys.executable, "-m", "target_bronze_lake", "--config", str(path)]
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
-        started.append(process)
-        return TargetProcess(process)
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
+    with starting("target_bronze_lake", tmp_path) as start:
+        yield lambda **config: start({"lake_url": lake.url, "format": form, **config})
 
 
 @pytest.fixture
 def schema() -> Callable[..., dict[str, Any]]:
     """Make SCHEMA messages."""
-
-    def make(
-        stream: str = "things",
-        keys: list[str] | None = None,
-        cursor: str | None = None,
-        **properties: Any,
-    ) -> dict[str, Any]:
-        message: dict[str, Any] = {
-            "type": "SCHEMA",
-            "stream": stream,
-            "schema": {"type": "object", "properties": {"id": {}, "v": {}, **properties}},
-            "key_properties": ["id"] if keys is None else keys,
-        }
-        if cursor:
-            message["bookmark_properties"] = [cursor]
-        return message
-
-    return make
+    return schema_message
 
 
 @pytest.fixture
 def record() -> Callable[..., dict[str, Any]]:
     """Make RECORD messages; `at` and `version` belong to the message."""
-
-    def make(
-        stream: str = "things", at: str | None = None, version: int | None = None, **fields: Any
-    ) -> dict[str, Any]:
-        message: dict[str, Any] = {"type": "RECORD", "stream": stream, "record": fields}
-        if at is not None:
-            message["time_extracted"] = at
-        if version is not None:
-            message["version"] = version
-        return message
-
-    return make
+    return record_message
 
 
 @pytest.fixture
 def state() -> Callable[[Any], dict[str, Any]]:
     """Make STATE messages."""
-    return lambda value: {"type": "STATE", "value": value}
+    return state_message
 
 
 KEY = {

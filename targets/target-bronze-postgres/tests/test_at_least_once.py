@@ -3,6 +3,7 @@
 
 import json
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -246,7 +247,7 @@ def test_a_server_killed_at_any_moment_loses_and_doubles_nothing(
     thread = _feed(target, [*SCHEMAS, *messages])
     for _ in range(5):
         time.sleep(dice.uniform(0.2, 0.6))
-        own_server.kill()
+        own_server.stop(signal.SIGKILL)
         own_server.start()
     states = _collect(target)
     thread.join()

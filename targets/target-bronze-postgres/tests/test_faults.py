@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A database that goes away, refuses, or answers too late."""
 
+import signal
 import socket
 import threading
 import time
@@ -258,7 +259,7 @@ def test_a_server_killed_during_a_commit_is_waited_for(
     target.send([*(record(id=number) for number in range(1, 100)), state(99)])
     _wait_until_blocked(own_server)
 
-    own_server.kill()
+    own_server.stop(signal.SIGKILL)
     blocker.close()
     time.sleep(0.5)
     own_server.start()
@@ -287,7 +288,7 @@ def test_a_server_that_stays_away_ends_the_run_with_75_and_no_half_batch(
     target = start_target(dsn=own_server.dsn(), flush_seconds=0.1, retry_seconds=1)
     target.send([schema("a"), schema("b"), record("a", id=0), state(0)])
     assert target.read_state() == 0
-    own_server.kill()
+    own_server.stop(signal.SIGKILL)
 
     target.send([record("a", id=1), record("b", id=1), state(1)])
     target.process.wait(30)

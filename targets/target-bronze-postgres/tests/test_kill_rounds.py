@@ -226,7 +226,7 @@ def test_kills_of_server_and_target_lose_and_double_nothing(own_server: Any, sta
         target = start(dsn=own_server.dsn(), batch_size_rows=20, retry_seconds=0.2)
         target.feed([*SCHEMAS, *messages[reached + 1 :]]).wait_for_state()
         time.sleep(dice.uniform(0, 0.05))
-        own_server.kill()
+        own_server.stop(signal.SIGKILL)
         victim = list(died)[number % 2]
         if victim == "both":
             target.kill()
