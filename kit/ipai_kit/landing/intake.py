@@ -368,7 +368,7 @@ class Intake:
         """Take records of one stream whose rows are ready."""
         while rows:
             taken, size = self._fitting(rows)
-            part, rows = rows[:taken], rows[taken:]
+            part, rows = (rows, ()) if taken == len(rows) else (rows[:taken], rows[taken:])
             stream = self._stream_batch(progress)
             if version is not None:
                 progress.generation.take_all(stream, int(version), (row[0] for row in part))

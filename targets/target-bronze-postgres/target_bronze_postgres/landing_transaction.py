@@ -9,12 +9,12 @@ The first load of an empty table does not even ask.
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress, islice
-from operator import itemgetter, le, not_
+from itertools import compress
+from operator import itemgetter, not_
 from typing import Any, Final
 
 from ipai_kit.bronze import Row
-from ipai_kit.landing.batch import FlushBatch, StreamBatch, StreamReport
+from ipai_kit.landing.batch import FlushBatch, StreamBatch, StreamReport, ascend
 from ipai_kit.landing.tombstones import is_tombstone
 from target_bronze_postgres.binary import (
     bigint_array,
@@ -173,14 +173,9 @@ def in_order(stream: StreamBatch) -> list[Row]:
     index takes them as well, and sorting them as texts would cost more than all else done to a row.
     """
     rows = stream.to_write()
-    if stream.keeps_every_version or _ascend(list(map(itemgetter(0), rows))):
+    if rows is stream.versions or ascend(rows):  # as delivered, for they ascend or are all kept
         return rows
     return sorted(rows, key=itemgetter(0))
-
-
-def _ascend(keys: Sequence[bytes]) -> bool:
-    ordered = list(zip(map(len, keys), keys, strict=False))
-    return all(map(le, ordered, islice(ordered, 1, None)))
 
 
 def portions(rows: Iterable[Row]) -> Iterator[list[Row]]:
