@@ -2,9 +2,10 @@
 """Rows and arrays in Postgres' binary format, built from bytes, not from Python values."""
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import accumulate, chain, repeat
 from operator import itemgetter
 from typing import ClassVar, Final
 
@@ -63,14 +64,12 @@ def copy_chunks(
 
 def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     """Consecutive rows that make one chunk; a huge row is a chunk of its own."""
-    start = size = 0
-    for end, length in enumerate(map(len, map(itemgetter(1), rows))):
-        if size and size + length > _CHUNK_BYTES:
-            yield rows[start:end]
-            start, size = end, 0
-        size += length
-    if start < len(rows):
-        yield rows[start:]
+    totals = list(accumulate(map(len, map(itemgetter(1), rows))))
+    start = before = 0
+    while start < len(rows):
+        end = max(start + 1, bisect_right(totals, before + _CHUNK_BYTES, start))
+        yield rows[start:end]
+        start, before = end, totals[end - 1]
 
 
 def _packed(lead: bytes, rows: Sequence[Row]) -> bytes:
@@ -82,18 +81,26 @@ def _packed(lead: bytes, rows: Sequence[Row]) -> bytes:
     else:
         texts = list(map(str.encode, cursors))
         lengths = list(map(len, texts))
+    sizes = list(map(len, keys))
+    heads = {size: lead + _LENGTHS[size] for size in set(sizes)}
     columns = (
-        repeat(lead),
-        map(_LENGTHS.__getitem__, map(len, keys)),
+        map(heads.__getitem__, sizes),
         keys,
         _jsonb_heads(list(map(len, records))),
         records,
-        map(_pack_emitted, repeat(8), emitted, lengths),
+        _emitted_fields(emitted, lengths),
         texts,
         repeat(_EIGHT),
         hashes,
     )
     return b"".join(chain.from_iterable(zip(*columns, strict=False)))
+
+
+def _emitted_fields(emitted: Sequence[int], lengths: Sequence[int]) -> Iterable[bytes]:
+    """The time of each row and the length of its cursor: mostly the same in all of them."""
+    if len(set(lengths)) == len(set(emitted)) == 1:
+        return repeat(_pack_emitted(8, emitted[0], lengths[0]))
+    return map(_pack_emitted, repeat(8), emitted, lengths)
 
 
 def _jsonb_heads(sizes: Sequence[int]) -> Iterable[bytes]:
