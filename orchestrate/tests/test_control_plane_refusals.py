@@ -129,7 +129,8 @@ def test_no_run_and_no_secret_names_a_moment_that_never_comes(
     run = control_plane.claim(control_plane.enqueue("github-acme"), "worker")
     assert run is not None
     connection.execute(
-        "select connectors.fail_connector_job(%s, %s, 'try_again_later', 'full', retry_at => 'infinity')",
+        "select connectors.fail_connector_job("
+        "%s, %s, 'try_again_later', 'full', retry_at => 'infinity')",
         [run.id, run.lease_token],
     )
 

@@ -52,9 +52,10 @@ class Door(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             meant = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
-            if meant:
-                error.message += f" Did you mean `{ctx.command_path} {meant[0]}`?"
-            raise
+            if not meant:
+                raise
+            message = f"{error.message} Did you mean `{ctx.command_path} {meant[0]}`?"
+            raise click.UsageError(message, ctx) from error
 
     def main(
         self,
