@@ -14,8 +14,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, TextIO
@@ -32,7 +31,6 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 _METRIC: Final = "METRIC: %s"
 
 _redactor = Redactor()
-_context: ContextVar[tuple[tuple[str, Any], ...]] = ContextVar("ipai_log_context", default=())
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _events = logging.getLogger(EVENT_LOGGER)
 
@@ -83,16 +81,6 @@ def _is_configured() -> bool:
     )
 
 
-@contextlib.contextmanager
-def log_context(**fields: Any) -> Iterator[None]:
-    """Add fields, such as the stream, to every line that this block logs."""
-    token = _context.set((*_context.get(), *fields.items()))
-    try:
-        yield
-    finally:
-        _context.reset(token)
-
-
 class JsonFormatter(logging.Formatter):
     """One JSON object per record; every text in it is redacted before it is encoded."""
 
@@ -112,7 +100,7 @@ class JsonFormatter(logging.Formatter):
         }
         known = {"run_id": os.environ.get("IPAI_RUN_ID"), "source": self._source}
         line |= {key: value for key, value in known.items() if value}
-        for key, value in {**dict(_context.get()), **fields}.items():
+        for key, value in fields.items():
             line[f"{key}_" if key in _RESERVED else key] = value
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = _exception(record.exc_info[1])

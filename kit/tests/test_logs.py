@@ -100,17 +100,6 @@ def test_a_field_cannot_replace_what_every_line_has(lines):
     assert (line["event"], line["event_"], line["source"]) == ("real", "false", "shop")
 
 
-def test_the_context_is_added_to_every_line_of_a_block(lines):
-    logs.configure_logs()
-    with logs.log_context(stream="issues"), logs.log_context(partition=2):
-        logging.getLogger("x").error("inside")
-    logging.getLogger("x").error("outside")
-    inside, outside = lines()
-
-    assert (inside["stream"], inside["partition"]) == ("issues", 2)
-    assert "stream" not in outside
-
-
 @pytest.mark.parametrize(
     ("message", "arguments", "extra"),
     [

@@ -25,18 +25,13 @@ def installed_connector(source_type: str) -> InstalledConnector:
     raise ConfigurationError(message)
 
 
-def source_of(definition_id: str) -> str:
-    """The source type that a definition such as ipai_connector_github is about."""
-    return definition_id.removeprefix("ipai_connector_")
-
-
 def executable(command: str) -> str:
     """The path of a connector's command: that of this environment, else the first on PATH."""
     found = shutil.which(command, path=sysconfig.get_path("scripts")) or shutil.which(command)
     if found is None:
         message = (
             f"Command {command!r} is not installed. Install its package into this environment, "
-            "e.g. `uv sync --all-packages` in the repository."
+            "e.g. `make setup` in the repository."
         )
         raise ConfigurationError(message)
     return found

@@ -25,7 +25,6 @@ _KINDS = {
     "mssql": "mssql",
     "oracle": "oracle",
 }
-_PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433, "oracle": 1521}
 _FILES = ("sqlite", "duckdb")
 _HOST = re.compile(
     r"^(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:/\\;,]*))(?:\\[^:;]*)?(?::(?P<port>\d+))?$"
@@ -209,11 +208,6 @@ def _host_of_any(rest: str) -> str:
     """The host in an address of an unknown driver; embedded databases have none."""
     found = re.search(r"//(?:[^@/;]*@)?(\[[^\]]+\]|[^:/;?]*)", rest)
     return found[1].strip("[]") if found else ""
-
-
-def default_port(kind: str) -> int | None:
-    """The port on which a database of this kind listens."""
-    return _PORTS.get(kind)
 
 
 def hidden(text: str) -> tuple[str, ...]:
