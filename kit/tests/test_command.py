@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from datetime import UTC, datetime
 
@@ -21,6 +22,15 @@ from ipai_kit.exceptions import (
     TargetClosedError,
     TryAgainLaterError,
 )
+
+
+@pytest.fixture(autouse=True)
+def collector():
+    """The garbage collector as it was."""
+    threshold = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
 
 
 def line(capsys):
@@ -54,6 +64,19 @@ def test_an_error_becomes_a_code_and_a_line(capsys, raised, code, kind):
     assert code == caught.value.code
     assert (told["event"], told["error_class"], told["exit_code"]) == ("failed", kind, code)
     assert prepared == [1]
+
+
+def test_what_was_imported_is_not_searched_for_cycles():
+    frozen = []
+    command = ConnectorCommand(
+        "tap", callback=lambda: None, prepare=lambda: frozen.append(gc.get_freeze_count())
+    )
+
+    command.main([], standalone_mode=False)
+
+    assert frozen[0] > 1000
+    assert gc.get_threshold()[0] > 700
+    assert gc.isenabled()
 
 
 def test_usage_errors_stay_with_click(capsys):
