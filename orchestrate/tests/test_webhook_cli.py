@@ -157,6 +157,17 @@ def test_an_operator_queues_a_test_that_a_notifier_posts(
         server.execute(sql.SQL("drop role only_operator"))
 
 
+def test_a_test_that_is_told_to_come_back_later_does(
+    ipai: Callable[..., str], endpoint: str, receiver: Any
+) -> None:
+    receiver.answers = [(503, {"retry-after": "86400"})]
+    assert "is pending. Answered 503." in ipai("webhook", "test", "one", code=1)
+
+    ipai("notifier", "--once")
+
+    assert len(receiver.got) == 1
+
+
 def test_a_fresh_secret_is_one_that_receivers_understand(ipai: Callable[..., str]) -> None:
     made = ipai("webhook", "secret").strip()
 

@@ -238,7 +238,7 @@ def _deliver(outbox: Outbox, sender: Sender, number: int) -> None:
                 outcome = sender.send(delivery, secrets.keys_of(outbox, delivery))
         except ConfigurationError as error:
             outcome = Outcome(error=str(error))
-        outbox.finish(delivery, outcome.http_status, outcome.error)
+        outbox.finish(delivery, outcome.http_status, outcome.error, outcome.retry_after_seconds)
 
 
 @webhook_command.command()
