@@ -12,6 +12,7 @@ from tempfile import NamedTemporaryFile
 
 _ROOT = Path(__file__).resolve().parents[2]
 _OURS = "ours"
+_PLAIN = str.maketrans("[", "-", "]")
 _TARGETS = ("targets/target-bronze-postgres[parquet]", "targets/target-bronze-lake")
 _PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -89,15 +90,15 @@ class Environments:
             self.made[_OURS] = _install_ours(self.home / _OURS, ("kit[landing]", *_TARGETS))
         return self.made[_OURS]
 
-    def our_tap(self, folder: str) -> Environment:
-        """A tap of ours alone, installed likewise."""
+    def our_tap(self, folder: str, extras: str = "") -> Environment:
+        """A tap of ours alone, installed likewise; with extras, e.g. `[arrow]`, if it is to."""
         if self.is_here_ours:
             return Environment(Path(sys.prefix))
-        if folder not in self.made:
-            self.made[folder] = _install_ours(
-                self.home / f"ours-{folder}", ("kit", f"taps/{folder}")
-            )
-        return self.made[folder]
+        name = folder + extras
+        if name not in self.made:
+            home = self.home / f"ours-{name.translate(_PLAIN)}"
+            self.made[name] = _install_ours(home, ("kit", f"taps/{name}"))
+        return self.made[name]
 
     def of(self, peer: Peer) -> Environment:
         """The environment of a peer; made at most once, also when it fails."""
