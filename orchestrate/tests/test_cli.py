@@ -510,6 +510,26 @@ def test_an_error_is_told_in_words_with_a_code_by_class(error, words, code):
     assert code == exit_code
 
 
+def commands(command, name="ipai"):
+    """Every command below, with its name."""
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for each in command.list_commands(context):
+            yield from commands(command.get_command(context, each), f"{name} {each}")
+
+
+def test_every_option_says_what_it_does():
+    silent = [
+        f"{name} {option.opts[0]}"
+        for name, command in commands(main)
+        for option in command.params
+        if isinstance(option, click.Option) and not option.help
+    ]
+
+    assert [] == silent
+
+
 def test_a_command_that_is_none_is_answered_by_the_one_that_was_meant():
     ended = CliRunner().invoke(main, ["connecters"])
 

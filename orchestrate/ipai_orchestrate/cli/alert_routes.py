@@ -141,7 +141,9 @@ def owner(instance_id: str, owner: str) -> None:
 @click.command("test")
 @click.argument("instance_id", metavar="[INSTANCE]", required=False)
 @click.option("--owner", help="As if it were this one's.")
-@click.option("--condition", default="sync_failed", show_default=True)
+@click.option(
+    "--condition", default="sync_failed", show_default=True, help="As if this were wrong."
+)
 @severity_option
 @click.option("--send", is_flag=True, help="Send each of them a test, too.")
 @json_option

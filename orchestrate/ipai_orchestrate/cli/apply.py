@@ -52,6 +52,14 @@ def apply_command(
       ipai apply instances/github-acme.yaml
       ipai apply . --plan --exit-code     is there drift between Git and the database?
 
+    \b
+    instances/github-acme.yaml is, for example:
+      instance: github-acme
+      connector: github
+      env: staging
+      schedule: "17 * * * *"
+      config: {repositories: [acme/api], auth_token: "${GITHUB_TOKEN}"}
+
     Of a folder, it reads each connector.yaml and what is in folders named instances or pipelines;
     with --env, no pipelines, which may name instances of others. A connector whose spec is in no
     file is taken as it is installed here. Applying again changes nothing. A changed spec becomes

@@ -36,7 +36,7 @@ def instance_command() -> None:
 
     \b
     Example:
-      ipai instance add github-acme --connector github \
+      ipai instance add github-acme --connector github \\
         --set repositories=acme/api,acme/web --set auth_token='${GITHUB_TOKEN}'
 
     Settings never hold a secret: give a reference to an environment variable, as auth_token above,
@@ -83,7 +83,11 @@ def add(
 @file_option
 @click.option("--unset", multiple=True, metavar="NAME", help="Remove a setting.")
 @click.option("--schedule", help="Cron expression, `default`, or empty for none.")
-@click.option("--status", type=click.Choice(["active", "paused", "archived"]))
+@click.option(
+    "--status",
+    type=click.Choice(["active", "paused", "archived"]),
+    help="paused: nothing of it is started; archived: for good.",
+)
 def set_(
     instance_id: str,
     pairs: tuple[str, ...],

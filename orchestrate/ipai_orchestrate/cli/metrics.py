@@ -45,7 +45,13 @@ def metrics_command(context: click.Context, as_json: bool) -> None:
 
 @metrics_command.command("serve")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
-@click.option("--port", type=click.IntRange(0, 65535), default=9464, show_default=True)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9464,
+    show_default=True,
+    help="Port to listen at; 0 takes a free one.",
+)
 def serve_command(host: str, port: int) -> int:
     """Serve GET /metrics until told to end, for a Prometheus server to scrape.
 

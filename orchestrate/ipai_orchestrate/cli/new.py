@@ -23,7 +23,13 @@ def new_command() -> None:
 @new_command.command()
 @click.argument("name")
 @click.option("--title", help="As people call the source; made from NAME otherwise.")
-@click.option("--domain", type=click.Choice(DOMAINS), default="core", show_default=True)
+@click.option(
+    "--domain",
+    type=click.Choice(DOMAINS),
+    default="core",
+    show_default=True,
+    help="Whose data it is: names the schemas of its tables.",
+)
 @click.option(
     "--root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -43,7 +43,6 @@ def queue_command() -> None:
 def list_command(instance_id: str | None, limit: int, as_json: bool) -> None:
     """List queued runs in the order in which workers take them, and what each waits for.
 
-    \b
     A run waits for a worker (or a share of its source's quota), its time, a quota that is spent
     (parked), the instance's present run, the limit of its source, or its instance to be active.
 

@@ -11,7 +11,14 @@ from ipai_orchestrate.releases.records import Promotion, Rollback
 
 @click.command("promote", short_help="Take a spec version to the next environment.")
 @click.argument("instance_id", metavar="INSTANCE")
-@click.option("--to", "to_env", default="production", show_default=True, metavar="ENV")
+@click.option(
+    "--to",
+    "to_env",
+    default="production",
+    show_default=True,
+    metavar="ENV",
+    help="The environment to take it to.",
+)
 @click.option(
     "--as",
     "target_id",

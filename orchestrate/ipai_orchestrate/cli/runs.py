@@ -59,7 +59,13 @@ def _row(run: RunSummary) -> tuple[object, ...]:
 @click.command("logs", short_help="Show the log of a run.")
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option("--follow", "-f", is_flag=True, help="Go on until the run ends.")
-@click.option("--level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+@click.option(
+    "--level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="Lines of this severity and above.",
+)
 @click.option("--stream", help="Only lines about this stream.")
 @json_option
 def logs_command(

@@ -34,7 +34,13 @@ LOOK_SECONDS = 2.0
 
 
 @click.command("up", short_help="Run database, scheduler and workers on this machine.")
-@click.option("--workers", type=click.IntRange(0, 32), default=1, show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 32),
+    default=1,
+    show_default=True,
+    help="How many worker processes.",
+)
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 64),

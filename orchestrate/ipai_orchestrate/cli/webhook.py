@@ -75,7 +75,13 @@ def secret() -> None:
     help="Only runs that become this, or alerts: opened, resolved; repeatable.",
 )
 @click.option("--description", default="", help="What it is for.")
-@click.option("--timeout", type=click.IntRange(5, 15), default=10, show_default=True)
+@click.option(
+    "--timeout",
+    type=click.IntRange(5, 15),
+    default=10,
+    show_default=True,
+    help="Seconds to wait for its answer.",
+)
 @click.option(
     "--wait",
     "waits",
@@ -163,7 +169,13 @@ def set_(endpoint_id: str, status: str) -> None:
 
 @webhook_command.command()
 @click.argument("endpoint_id", metavar="ID")
-@click.option("--secret", "secret_ref", required=True, metavar="REFERENCE")
+@click.option(
+    "--secret",
+    "secret_ref",
+    required=True,
+    metavar="REFERENCE",
+    help="Where the notifier finds the new secret.",
+)
 @click.option(
     "--overlap-hours",
     type=click.FloatRange(0, 720),
@@ -243,7 +255,11 @@ def _deliver(outbox: Outbox, sender: Sender, number: int) -> None:
 
 @webhook_command.command()
 @click.argument("endpoint_id", metavar="[ID]", required=False)
-@click.option("--status", type=click.Choice(["pending", "sending", "delivered", "dead"]))
+@click.option(
+    "--status",
+    type=click.Choice(["pending", "sending", "delivered", "dead"]),
+    help="Only these; dead: given up.",
+)
 @click.option("--limit", default=20, show_default=True, help="How many.")
 @json_option
 def deliveries(endpoint_id: str | None, status: str | None, limit: int, as_json: bool) -> None:
