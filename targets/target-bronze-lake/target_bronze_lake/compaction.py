@@ -4,21 +4,16 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa  # type: ignore[import-untyped]
-from deltalake import ColumnProperties, WriterProperties
-from deltalake.exceptions import CommitFailedError
 
 from target_bronze_lake.data_file import DataFile
-from target_bronze_lake.delta_log import DeltaLog
 from target_bronze_lake.lake_table import Attempt, LakeTable
 from target_bronze_lake.table_log import Commit, CommitConflictError
 
 _GROUP_ROWS: Final = 122_880
 _GROUP_BYTES: Final = 16 << 20
-_GROUP_COMPRESSED: Final = 4 << 20
-_LEAST_ROWS: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -46,56 +41,21 @@ def compact(table: LakeTable, target_bytes: int, *, at_least: int = 2) -> Compac
     for day, files in days.items():
         if len(files) < at_least:
             continue
-        if isinstance(table.log, DeltaLog):
-            counts = _compact_delta(table, table.log, files, target_bytes)
-        else:
-            counts = _compact_parquet(table, day, files, target_bytes)
-        replaced, written = replaced + counts[0], written + counts[1]
+        for group in _groups(files, target_bytes):
+            if _join(table, day, group):
+                replaced, written = replaced + len(group), written + 1
     return Compaction(table.path, replaced, written)
 
 
-def _compact_delta(
-    table: LakeTable, log: DeltaLog, files: list[DataFile], target_bytes: int
-) -> tuple[int, int]:
-    unmeasured = ColumnProperties(dictionary_enabled=False, statistics_enabled="NONE")
-    properties = WriterProperties(
-        compression="ZSTD",
-        compression_level=1,
-        max_row_group_size=_group_rows(files),
-        column_properties=dict.fromkeys(table.shape.unmeasured, unmeasured),
-    )
+def _join(table: LakeTable, day: str, files: list[DataFile]) -> bool:
+    """Replace files by one of all their rows, unless somebody else has done so."""
+    new = table.write(day, _row_groups(table, files))
     try:
-        done: dict[str, Any] = log.table.optimize.compact(
-            partition_filters=[(table.shape.day, "=", files[0].day)],
-            target_size=target_bytes,
-            max_concurrent_tasks=1,
-            writer_properties=properties,
-        )
-    except CommitFailedError as error:
-        raise CommitConflictError(str(error)) from error
-    log.refresh()
-    return int(done["numFilesRemoved"]), int(done["numFilesAdded"])
-
-
-def _group_rows(files: list[DataFile]) -> int:
-    """Rows of a row group of some megabytes: a whole one is held in memory."""
-    rows, size = sum(file.rows for file in files), sum(file.size for file in files)
-    return max(_LEAST_ROWS, min(_GROUP_ROWS, rows * _GROUP_COMPRESSED // max(size, 1)))
-
-
-def _compact_parquet(
-    table: LakeTable, day: str, files: list[DataFile], target_bytes: int
-) -> tuple[int, int]:
-    replaced = written = 0
-    for group in _groups(files, target_bytes):
-        new = table.write(day, _row_groups(table, group))
-        try:
-            _replace(table, group, new)
-        except BaseException:
-            table.discard([new])
-            raise
-        replaced, written = replaced + len(group), written + 1
-    return replaced, written
+        _replace(table, files, new)
+    except CommitConflictError:  # any other error may hide a commit that got through
+        table.discard([new])
+        return False
+    return True
 
 
 def _groups(files: list[DataFile], target_bytes: int) -> Iterator[list[DataFile]]:

@@ -10,6 +10,7 @@ from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import PrimitiveType
 from deltalake.transaction import AddAction
+from obstore.exceptions import AlreadyExistsError
 
 from target_bronze_lake.data_file import Bounds, DataFile, statistics
 from target_bronze_lake.row_format import TableShape, plain_values
@@ -22,6 +23,7 @@ from target_bronze_lake.table_log import (
     Commit,
     CommitConflictError,
     refuse_other_form,
+    refuse_replaced,
 )
 
 _DELTA_TYPES: Final = {
@@ -85,6 +87,9 @@ class DeltaLog:
 
     def commit(self, commit: Commit) -> None:
         """Make a commit visible; raises CommitConflictError when it must be thought over."""
+        if commit.removed:
+            self._exchange(commit)
+            return
         table = self.table
         self._tried_after = table.version()
         now = int(time.time() * 1000)
@@ -114,6 +119,39 @@ class DeltaLog:
             raise CommitConflictError(str(error)) from error
         table.update_incremental()
         self._sync(self._tried_after, table.version())
+
+    def _exchange(self, commit: Commit) -> None:
+        """Replace files by new ones, unless somebody else has replaced one of them.
+
+        delta-rs' own compaction does not look whether a commit in between removed the same files:
+        the rows of both would be in the table.
+        """
+        self._tried_after = self.table.version()
+        present = {file.path: file for file in self.files()}
+        refuse_replaced(commit, present)
+        now = int(time.time() * 1000)
+        info = {"timestamp": now, "operation": "OPTIMIZE", FLUSH_NOTE: commit.flush_id}
+        actions: list[dict[str, Any]] = [{"commitInfo": info}]
+        for path in sorted(commit.removed):
+            gone = {"deletionTimestamp": now, "extendedFileMetadata": True}
+            actions.append({"remove": self._file_fields(present[path]) | gone})
+        for file in commit.files:
+            new = {"modificationTime": now, "stats": json.dumps(statistics(file))}
+            actions.append({"add": self._file_fields(file) | new})
+        lines = "\n".join(json.dumps(action) for action in actions)
+        try:
+            self._storage.create(self._commit_path(self._tried_after + 1), lines.encode())
+        except AlreadyExistsError as error:
+            raise CommitConflictError(str(error)) from error
+        self.table.update_incremental()
+
+    def _file_fields(self, file: DataFile) -> dict[str, Any]:
+        return {
+            "path": file.path,
+            "partitionValues": {self._shape.day: file.day},
+            "size": file.size,
+            "dataChange": False,
+        }
 
     def _open(self) -> DeltaTable:
         url = f"{self._storage.url}/{self._path}"

@@ -24,6 +24,7 @@ from target_bronze_lake.table_log import (
     Commit,
     CommitConflictError,
     refuse_other_form,
+    refuse_replaced,
 )
 
 _REMEMBERED_FLUSHES: Final = 100
@@ -99,6 +100,7 @@ class ManifestLog:
         if time.monotonic() > self._looked_at + _TRUSTED_SECONDS:
             self.refresh()
         before = self.newest
+        refuse_replaced(commit, {file.path for file in before.files})
         kept = [file for file in before.files if file.path not in commit.removed]
         manifest = msgspec.structs.replace(
             before,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The log of a table: which files it consists of, and who committed what."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -55,3 +56,10 @@ def refuse_other_form(storage: Storage, path: str, folder: str, form: str) -> No
         message = f"Table {path!r} has the format {form!r}."
         step = f"Set 'format' to {form!r}, or choose another 'lake_url'."
         raise ConfigurationError(message, next_step=step)
+
+
+def refuse_replaced(commit: Commit, present: Collection[str]) -> None:
+    """Stop before rows are stored twice: somebody else has replaced the same files."""
+    if not commit.removed.issubset(present):
+        message = "Others replaced the same files in between."
+        raise CommitConflictError(message)

@@ -149,6 +149,32 @@ def test_others_may_commit_while_files_are_compacted(
     assert mine.log.transaction("another") == 1
 
 
+def test_two_that_compact_at_once_store_no_row_twice(
+    lake: Any, many_small_files: Make, form: str, run_target: Make, schema: Make, record: Make
+) -> None:
+    from target_bronze_lake.lake_table import LakeTable
+    from target_bronze_lake.row_format import BRONZE
+    from target_bronze_lake.settings import read_settings
+    from target_bronze_lake.storage import open_storage
+
+    many_small_files()
+    storage = open_storage(read_settings({"lake_url": lake.url}, {}))
+    mine, other = (
+        LakeTable.at(storage, "ipai_bronze_core/raw_singer_things", BRONZE, form) for _ in range(2)
+    )
+    mine.open()
+    other.open()
+    before = lake.rows()
+
+    compaction.compact(mine, 1 << 20)
+    late = compaction.compact(other, 1 << 20)
+
+    assert (late.replaced, late.written) == (0, 0)
+    assert lake.rows() == before
+    assert run_target([schema(), record(id=999)]).exit_code == 0
+    assert len(lake.rows()) == len(before) + 1
+
+
 def test_check_counts_and_names_what_is_wrong(
     command: Make, many_small_files: Make, lake: Any
 ) -> None:
