@@ -30,6 +30,8 @@ from ipai_kit.singer.reader import (
 JSONL: Final = "jsonl"
 PARQUET: Final = "parquet"
 _PARQUET_ROWS: Final = 1_000
+_BUFFER_BYTES: Final = 1 << 20
+"""Without a buffer whole columns of a row group are read ahead: 50 MB more, a tenth slower."""
 _encode_lines = msgspec.json.Encoder(decimal_format="number").encode_lines
 
 
@@ -139,7 +141,7 @@ def _read_lines(file: BatchFile) -> Iterator[bytes]:
 def _read_parquet(file: BatchFile) -> Iterator[bytes]:
     parquet = _arrow("pyarrow.parquet", "in Parquet format")
     try:
-        with parquet.ParquetFile(file.path) as parts:
+        with parquet.ParquetFile(file.path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as parts:
             for part in parts.iter_batches(batch_size=_PARQUET_ROWS):
                 yield _encode_lines(part.to_pylist())
     except _arrow("pyarrow", "in Parquet format").ArrowException as error:

@@ -72,6 +72,7 @@ class FlushWriter:
             except BaseException as error:  # noqa: BLE001 - carried over to the reading thread
                 self._error = error
                 self._wake()
+            batch = None  # or its rows would stay until the next one comes
             with self._changed:
                 self._batch = None
                 self._changed.notify_all()
