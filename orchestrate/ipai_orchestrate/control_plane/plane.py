@@ -11,12 +11,11 @@ from uuid import UUID
 
 import msgspec
 import psycopg
-from psycopg.rows import class_row, scalar_row
 from psycopg.types.json import Jsonb
 
 from ipai_kit.spec import ConnectorSpec
 from ipai_orchestrate.control_plane.errors import translate
-from ipai_orchestrate.control_plane.queries import load_queries
+from ipai_orchestrate.control_plane.queries import fetch_records, fetch_values, load_queries
 from ipai_orchestrate.control_plane.records import (
     ClaimedRun,
     DeadRun,
@@ -364,11 +363,7 @@ class ControlPlane:
     def _all(
         self, record: type[_Record], query: str, arguments: Mapping[str, Any]
     ) -> list[_Record]:
-        try:
-            with self.connection.cursor(row_factory=class_row(record)) as cursor:
-                return cursor.execute(_QUERIES[query], arguments).fetchall()
-        except psycopg.Error as error:
-            raise translate(error) from error
+        return fetch_records(self.connection, record, _QUERIES[query], arguments)
 
     def _first(
         self, record: type[_Record], query: str, arguments: Mapping[str, Any]
@@ -380,11 +375,7 @@ class ControlPlane:
         return self._all(record, query, arguments)[0]
 
     def _values(self, query: str, arguments: Mapping[str, Any]) -> list[Any]:
-        try:
-            with self.connection.cursor(row_factory=scalar_row) as cursor:
-                return cursor.execute(_QUERIES[query], arguments).fetchall()
-        except psycopg.Error as error:
-            raise translate(error) from error
+        return fetch_values(self.connection, _QUERIES[query], arguments)
 
     def _value(self, query: str, arguments: Mapping[str, Any]) -> Any:
         return self._values(query, arguments)[0]

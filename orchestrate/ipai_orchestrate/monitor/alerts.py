@@ -8,10 +8,9 @@ from importlib.resources import files
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.rows import class_row
 
 from ipai_orchestrate.control_plane.errors import translate
-from ipai_orchestrate.control_plane.queries import load_queries
+from ipai_orchestrate.control_plane.queries import fetch_records, load_queries
 
 _QUERIES = load_queries(files(__package__).joinpath("queries.sql").read_text(encoding="utf-8"))
 _Record = TypeVar("_Record")
@@ -164,11 +163,7 @@ class AlertBook:
     def _all(
         self, record: type[_Record], query: str, arguments: Mapping[str, Any]
     ) -> list[_Record]:
-        try:
-            with self._connection.cursor(row_factory=class_row(record)) as cursor:
-                return cursor.execute(_QUERIES[query], arguments).fetchall()
-        except psycopg.Error as error:
-            raise translate(error) from error
+        return fetch_records(self._connection, record, _QUERIES[query], arguments)
 
     def _call(self, query: str, arguments: Mapping[str, Any]) -> None:
         try:

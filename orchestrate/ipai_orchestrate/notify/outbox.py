@@ -3,18 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib.resources import files
 from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import class_row, scalar_row
 
-from ipai_orchestrate.control_plane.errors import translate
-from ipai_orchestrate.control_plane.queries import load_queries
+from ipai_orchestrate.control_plane.queries import fetch_records, fetch_value, load_queries
 from ipai_orchestrate.notify.records import (
     ClaimedDelivery,
     CreatedEndpoint,
@@ -190,21 +187,10 @@ class Outbox:
     def _all(
         self, record: type[_Record], query: str, arguments: Mapping[str, Any]
     ) -> list[_Record]:
-        with translated(), self.connection.cursor(row_factory=class_row(record)) as cursor:
-            return cursor.execute(_QUERIES[query], arguments).fetchall()
+        return fetch_records(self.connection, record, _QUERIES[query], arguments)
 
     def _value(self, query: str, arguments: Mapping[str, Any]) -> Any:
-        with translated(), self.connection.cursor(row_factory=scalar_row) as cursor:
-            return cursor.execute(_QUERIES[query], arguments).fetchall()[0]
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Raise our errors for those of the database."""
-    try:
-        yield
-    except psycopg.Error as error:
-        raise translate(error) from error
+        return fetch_value(self.connection, _QUERIES[query], arguments)
 
 
 def _array(values: Sequence[str] | None) -> list[str] | None:

@@ -8,11 +8,9 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-from psycopg.rows import class_row, scalar_row
 from psycopg.types.json import Jsonb
 
-from ipai_orchestrate.control_plane.errors import translate
-from ipai_orchestrate.control_plane.queries import load_queries
+from ipai_orchestrate.control_plane.queries import fetch_records, fetch_value, load_queries
 from ipai_orchestrate.pipelines.document import PipelineFile
 
 _QUERIES = load_queries(files(__package__).joinpath("queries.sql").read_text(encoding="utf-8"))
@@ -109,15 +107,7 @@ class PipelineRegister:
         return self._rows(PipelineRun, "status", run_id=run_id)[0]
 
     def _rows(self, record: type[_Record], query: str, **arguments: object) -> list[_Record]:
-        try:
-            with self._connection.cursor(row_factory=class_row(record)) as cursor:
-                return cursor.execute(_QUERIES[query], arguments).fetchall()
-        except psycopg.Error as error:
-            raise translate(error) from error
+        return fetch_records(self._connection, record, _QUERIES[query], arguments)
 
     def _value(self, query: str, **arguments: object) -> object:
-        try:
-            with self._connection.cursor(row_factory=scalar_row) as cursor:
-                return cursor.execute(_QUERIES[query], arguments).fetchone()
-        except psycopg.Error as error:
-            raise translate(error) from error
+        return fetch_value(self._connection, _QUERIES[query], arguments)

@@ -8,12 +8,10 @@ from importlib.resources import files
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from ipai_orchestrate.control_plane import EnsuredInstance
-from ipai_orchestrate.control_plane.errors import translate
-from ipai_orchestrate.control_plane.queries import load_queries
+from ipai_orchestrate.control_plane.queries import fetch_records, load_queries
 from ipai_orchestrate.releases.instance_file import DeclaredInstance
 from ipai_orchestrate.releases.records import (
     LiveDefinition,
@@ -88,11 +86,7 @@ class ReleaseRegister:
     def _all(
         self, record: type[_Record], query: str, arguments: Mapping[str, Any]
     ) -> list[_Record]:
-        try:
-            with self.connection.cursor(row_factory=class_row(record)) as cursor:
-                return cursor.execute(_QUERIES[query], arguments).fetchall()
-        except psycopg.Error as error:
-            raise translate(error) from error
+        return fetch_records(self.connection, record, _QUERIES[query], arguments)
 
 
 class _Status:

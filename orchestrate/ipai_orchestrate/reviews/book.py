@@ -12,11 +12,10 @@ from uuid import UUID
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row, scalar_row
+from psycopg.rows import scalar_row
 from psycopg.types.json import Jsonb
 
-from ipai_orchestrate.control_plane.errors import translate
-from ipai_orchestrate.control_plane.queries import load_queries
+from ipai_orchestrate.control_plane.queries import fetch_records, fetch_value, load_queries
 
 _QUERIES = load_queries(files(__package__).joinpath("queries.sql").read_text(encoding="utf-8"))
 _Record = TypeVar("_Record")
@@ -131,20 +130,12 @@ class ReviewBook:
             yield fact
 
     def _value(self, query: str, arguments: Mapping[str, Any]) -> Any:
-        try:
-            with self._connection.cursor(row_factory=scalar_row) as cursor:
-                return cursor.execute(_QUERIES[query], arguments).fetchone()
-        except psycopg.Error as error:
-            raise translate(error) from error
+        return fetch_value(self._connection, _QUERIES[query], arguments)
 
     def _all(
         self, record: type[_Record], query: str, arguments: Mapping[str, Any]
     ) -> list[_Record]:
-        try:
-            with self._connection.cursor(row_factory=class_row(record)) as cursor:
-                return cursor.execute(_QUERIES[query], arguments).fetchall()
-        except psycopg.Error as error:
-            raise translate(error) from error
+        return fetch_records(self._connection, record, _QUERIES[query], arguments)
 
 
 def _problem(signature: _Signature, kept: _Signed | None) -> str | None:
