@@ -229,7 +229,7 @@ def write(text: str) -> None:
 def main() -> None:
     """Measure the sections asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the jobs, once")
+    parser.add_argument("--quick", action="store_true", help="few jobs, once")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--turns", type=int, help="measured runs of each; 3")
     parser.add_argument("--without-peer", action="store_true", help="only ours")
@@ -238,10 +238,10 @@ def main() -> None:
     options = parser.parse_args()
     small = options.quick
     plan = Plan(
-        jobs=400 if small else 4_000,
+        jobs=150 if small else 4_000,
         turns=options.turns or (1 if small else 3),
         finished=(0, 1_000) if small else (0, 100_000, 1_000_000),
-        lines=5_000 if small else 100_000,
+        lines=2_000 if small else 100_000,
         with_peer=not options.without_peer,
     )
     lines: list[Line] = []
