@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sqlite3
 
+import duckdb
 import pytest
 
 from ipai_kit.exceptions import ConfigurationError
@@ -133,3 +134,25 @@ def test_sqlite_keys_may_be_null_or_bytes(tmp_path, definition, rows):
     run = run_tap(TapJdbc, {"url": f"sqlite:///{file}", "chunk_rows": 1})
 
     assert len(run.records["main-t"]) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("blob", ["'\\x00'", "'\\xff'", "'a'"]),
+        ("timestamp", ["'infinity'", "'2020-01-01'", "'0044-01-01 (BC)'", "'-infinity'"]),
+        ("timestamptz", ["'infinity'", "'2020-01-01 00:00:00+00'", "'0044-01-01 (BC)'"]),
+        ("double", ["'nan'", "'inf'", "'-inf'", "0.1"]),
+    ],
+)
+def test_duckdb_keys_of_any_type_come_in_chunks(tmp_path, kind, values):
+    file = tmp_path / "shop.duckdb"
+    with duckdb.connect(str(file)) as connection:
+        connection.execute(f"create table t (k {kind} primary key)")
+        connection.execute(f"insert into t values ({'), ('.join(values)})")
+
+    run = run_tap(TapJdbc, {"url": f"duckdb:///{file}", "chunk_rows": 1})
+
+    keys = [row["k"] for row in run.records["main-t"]]
+    assert len(keys) == len(values)
+    assert not any("T(BC)" in str(key) for key in keys)

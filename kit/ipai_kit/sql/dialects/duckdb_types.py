@@ -12,6 +12,7 @@ from ipai_kit.sql.dialects.values import (
     exact_json,
     finite,
     float_bound,
+    from_base64,
     iso_timestamp,
     short_float,
     utc_timestamp,
@@ -25,6 +26,8 @@ _JSON = "CAST(to_json({}) AS VARCHAR)"
 
 def _utc(text: Any) -> str:
     shown = str(text)
+    if "(BC)" in shown:
+        return shown
     return utc_timestamp(shown.removesuffix("+00")) if shown.endswith("+00") else shown
 
 
@@ -109,6 +112,7 @@ _RULES = (
         ("blob", "geometry"),
         "binary",
         convert=base64_text,
+        bind=from_base64,
         sortable=False,
         shown="GEOMETRY as WKB",
     ),

@@ -135,10 +135,8 @@ class SQLiteDatabase(DialectDatabase):
             strange.append(f"{quoted} IS NULL OR {quoted} {sign} x''")
         if not strange:
             return True
-        where = " OR ".join(strange)
-        return not self.fetch(
-            f"SELECT 1 FROM {_quoted(table.name)} WHERE {where} LIMIT 1"
-        )  # noqa: S608
+        name, where = _quoted(table.name), " OR ".join(strange)
+        return not self.fetch(f"SELECT 1 FROM {name} WHERE {where} LIMIT 1")  # noqa: S608
 
     def _unique_keys(self) -> Mapping[str, list[tuple[str, ...]]]:
         parts: dict[tuple[str, str], list[str | None]] = defaultdict(list)

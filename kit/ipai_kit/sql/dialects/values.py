@@ -150,5 +150,5 @@ def _is_plain(shown: str) -> bool:
         and shown[:4].isdigit()
         and shown[5:7] != "00"
         and shown[8:10] != "00"
-        and not shown.endswith("(BC)")
+        and "(BC)" not in shown
     )
