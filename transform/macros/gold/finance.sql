@@ -93,6 +93,10 @@
     end
 {%- endmacro %}
 
+{% macro month_end(day) -%}
+    (date_trunc('month', {{ day }}) + interval '1 month' - interval '1 day')::date
+{%- endmacro %}
+
 {#- A fiscal year that ends on 29 February ends on the 28th of other years. -#}
 {% macro fiscal_year_end(year, company) -%}
     {%- set month = "make_date(" ~ year ~ ", coalesce(nullif(" ~ company ~ ".fiscalyear_last_month, '')::int, 12), 1)" -%}
@@ -118,20 +122,39 @@
                 else {{ rate_on('r.id') }} / nullif(coalesce({{ rate_on('c.currency_id') }}, 1), 0)
             end as factor
         from {{ days }} as d
-        join {{ ref('odoo_companies') }} as c on c.instance_id = d.instance_id and c.id = d.company_id
+        join {{ company_roots() }} as c on c.instance_id = d.instance_id and c.id = d.company_id
         left join {{ ref('odoo_currencies') }} as r
             on r.instance_id = d.instance_id and r.name = '{{ var("reporting_currency") }}'
     )
 {%- endmacro %}
 
-{#- Branches share the rates of the company at their root. -#}
+{#- Every company with the one at the top of those above it, as far as they are known. -#}
+{% macro company_roots() -%}
+    (
+        with recursive above as (
+            select instance_id, id, currency_id, id as root_id, parent_id, 0 as steps
+            from {{ ref('odoo_companies') }}
+            union all
+            select a.instance_id, a.id, a.currency_id, p.id, p.parent_id, a.steps + 1
+            from above as a
+            join {{ ref('odoo_companies') }} as p on p.instance_id = a.instance_id and p.id = a.parent_id
+            where a.steps < 100
+        )
+
+        select distinct on (instance_id, id) instance_id, id, currency_id, root_id
+        from above
+        order by instance_id, id, steps desc
+    )
+{%- endmacro %}
+
+{#- Branches, and their branches, share the rates of the company at their root. -#}
 {% macro rate_on(currency) -%}
     (
         select x.rate
         from {{ ref('odoo_currency_rates') }} as x
         where x.instance_id = d.instance_id
             and x.currency_id = {{ currency }}
-            and (x.company_id is null or x.company_id in (d.company_id, c.parent_id))
+            and (x.company_id is null or x.company_id = c.root_id)
             and x._deleted_at is null
         order by x.valid_from > d.day, x.company_id nulls last, abs(x.valid_from - d.day)
         limit 1
@@ -140,7 +163,8 @@
 
 {#-
   Trial balance by month: one row per company, month and account since the account's first posting, and one computed row
-  (account_id 0) for the earnings of earlier fiscal years. Balances of income and expense begin anew each fiscal year.
+  (account_id 0) for the earnings of earlier fiscal years. Balances of income and expense begin anew each fiscal year; a
+  month belongs to the year of its last day.
 -#}
 {% macro trial_balance() -%}
     (
@@ -152,8 +176,13 @@
                 date_trunc('month', i.date)::date as period_start,
                 sum(i.debit) as debit,
                 sum(i.credit) as credit,
-                sum(i.balance) as movement
+                sum(i.balance) as movement,
+                -- What a fiscal year that ends within the month takes along.
+                sum(i.balance) filter (
+                    where i.date < {{ fiscal_year_start(month_end('i.date'), 'c') }}
+                ) as movement_before_year
             from {{ posted_items() }} as i
+            left join {{ ref('odoo_companies') }} as c on c.instance_id = i.instance_id and c.id = i.company_id
             group by 1, 2, 3, 4
         ),
 
@@ -162,7 +191,7 @@
                 b.instance_id,
                 b.company_id,
                 m.period_start::date as period_start,
-                {{ fiscal_year_start('m.period_start::date', 'c') }} as fiscal_year_start
+                {{ fiscal_year_start(month_end('m.period_start'), 'c') }} as fiscal_year_start
             from (
                 select instance_id, company_id, min(period_start) as earliest, max(period_start) as latest
                 from movements
@@ -203,7 +232,7 @@
                 sum(coalesce(v.movement, 0)) over (
                     partition by a.instance_id, a.company_id, a.account_id order by m.period_start
                 ) as balance_ever,
-                sum(coalesce(v.movement, 0)) over (
+                sum(coalesce(v.movement - coalesce(v.movement_before_year, 0), 0)) over (
                     partition by a.instance_id, a.company_id, a.account_id, m.fiscal_year_start order by m.period_start
                 ) as balance_of_year
             from accounts as a

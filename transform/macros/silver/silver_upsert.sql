@@ -29,6 +29,22 @@ from {{ staged }}
 where {{ silver_visible() }}
 {%- endmacro %}
 
+{#-
+  Statistics for the views and tests that follow at once: autovacuum comes later, and to the parent of partitions never.
+  With those of a table that was empty or small before, ageing takes minutes. A few new rows change no plan.
+-#}
+{% macro silver_analyze() -%}
+do $analyze$
+declare
+    known constant real := (select reltuples from pg_class where oid = '{{ this }}'::regclass);
+begin
+    if known < 0 or (select abs(count(*) - known) from {{ this }}) > 50 + 0.1 * known then
+        analyze {{ this }};
+    end if;
+end
+$analyze$
+{%- endmacro %}
+
 {#- Takes the staged rows away that are no news, so that the statements after it are plain. -#}
 {% macro silver_drop_known_rows(stored, staged, columns) -%}
 analyze {{ staged }};

@@ -151,5 +151,24 @@ def built(books: Books, company: dict[str, list[dict[str, Any]]]) -> Books:
             {"id": 1, "name": "X/1", "date": "2025-01-01", "lines": [[1, 30, "7"], [2, 80, "-7"]]},
             instance="two",
         )
+        land_branches(books, company)
     books.build_ok(on_event=books.events.append)
     return books
+
+
+def land_branches(books: Books, company: dict[str, list[dict[str, Any]]]) -> None:
+    """Store instance three: a branch of a branch of company 1, and a year to the 5th of April."""
+    for number in (1, 2, 3):
+        branch = {**company["res_company"][0], "id": number, "parent_id": number - 1 or None}
+        books.land("res_company", branch, instance="three")
+    for stream in ("res_currency", "res_currency_rate", "account_account"):
+        for record in company[stream]:
+            books.land(stream, record, instance="three")
+    entry = {"id": 1, "name": "B/1", "date": "2025-01-10", "company_id": 3}
+    books.land_entry({**entry, "lines": [[1, 30, "8"], [2, 80, "-8"]]}, instance="three")
+    april = {"fiscalyear_last_day": 5, "fiscalyear_last_month": "4", "parent_id": None}
+    books.land("res_company", {**company["res_company"][0], "id": 4, **april}, instance="three")
+    for number, day, amount in ((2, "2025-04-05", "100"), (3, "2025-04-06", "50")):
+        entry = {"id": number, "name": f"A/{number}", "date": day, "company_id": 4}
+        lines = [[2 * number, 30, amount], [2 * number + 1, 40, f"-{amount}"]]
+        books.land_entry({**entry, "lines": lines}, instance="three")

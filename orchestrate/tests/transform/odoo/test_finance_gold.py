@@ -31,6 +31,25 @@ def test_the_first_build_of_one_source_succeeds_and_warns_of_nothing(built: Any)
     assert built.events
 
 
+def test_views_are_planned_with_what_silver_holds_after_a_build(built: Any) -> None:
+    """Autovacuum never looks at the parent of partitions; ageing took minutes without."""
+    rows = built.rows(
+        "select relname from pg_class where relnamespace = 'ipai_silver_erp'::regnamespace "
+        "and relkind in ('r', 'p') and not relispartition and reltuples < 0"
+    )
+
+    assert rows == []
+
+
+def test_a_branch_of_a_branch_has_the_rates_of_the_company_at_the_top(built: Any) -> None:
+    rows = built.rows(
+        f"select amount, reporting_amount from {GOLD}_general_ledger "
+        "where instance_id = 'three' and company_id = 3 order by posting_id"
+    )
+
+    assert rows == [(8, 10), (-8, -10)]
+
+
 def test_the_ledger_runs_by_account_and_leaves_out_what_is_not_posted(built: Any) -> None:
     """Neither the draft (999), the cancelled (888) nor the deleted (777) invoice appears."""
     rows = built.rows(
@@ -99,6 +118,23 @@ def test_a_fiscal_year_may_begin_in_july(built: Any) -> None:
         "Rent": 40,
         "Earnings of earlier fiscal years (computed)": -300,
     }
+
+
+@pytest.mark.parametrize("month", ["2025-04-01", "2025-05-01", "2026-03-01"])
+def test_a_fiscal_year_may_end_within_a_month(built: Any, month: str) -> None:
+    """Of sales of 100 on the 5th of April and 50 on the 6th, the new year has the 50."""
+    rows = built.rows(
+        f"select account, amount from {GOLD}_balance_sheet where instance_id = 'three' "
+        "and company_id = 4 and period_start = %s and side = 'equity'",
+        month,
+    )
+
+    assert by_name(rows) == money(
+        **{
+            "Earnings of earlier fiscal years (computed)": "100",
+            "Earnings of the fiscal year to date (computed)": "50",
+        }
+    )
 
 
 def test_profit_is_positive_and_adds_up_over_the_year(built: Any) -> None:
@@ -251,7 +287,8 @@ def test_a_project_shows_its_tasks_hours_and_margin(built: Any) -> None:
 
 def test_instances_with_the_same_ids_never_mix(built: Any) -> None:
     rows = built.rows(
-        f"select company, account, amount from {GOLD}_general_ledger where instance_id = 'two'"
+        f"select company, account, amount from {GOLD}_general_ledger where instance_id = 'two' "
+        "order by posting_id"
     )
     [(cash,)] = built.rows(
         f"select amount from {GOLD}_cashflow where instance_id = 'two' "
