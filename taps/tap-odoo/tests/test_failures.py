@@ -189,6 +189,20 @@ def test_addresses_that_lead_nowhere_are_named(
         run_tap(TapOdoo, {"database_url": url, "url": "https://erp.example.com"})
 
 
+def test_a_version_that_is_too_old_is_refused_and_one_between_two_is_read(
+    make_database: Any,
+) -> None:
+    database = make_database(18)
+    release = "update ir_module_module set latest_version = '{}' where name = 'base'"
+    database.execute(release.format("saas~18.2.1.3"))
+    assert len(database.run(select=["res_company"]).records["res_company"]) == 2
+
+    database.execute(release.format("15.0.1.3"))
+
+    with pytest.raises(ConfigurationError, match="Odoo 15 is too old"):
+        database.run()
+
+
 def test_a_database_of_something_else_is_named(server: Any) -> None:
     with pytest.raises(ConfigurationError, match="none of Odoo's"):
         run_tap(TapOdoo, {"database_url": server.url("postgres")})

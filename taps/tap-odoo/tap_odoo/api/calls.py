@@ -45,7 +45,8 @@ class JsonRpc:
 
     def ask_version(self) -> int:
         """Return the major version, which is told to everyone."""
-        self.version = int(self._ask("common", "version", [])["server_version_info"][0])
+        told = self._ask("common", "version", [])["server_version_info"][0]
+        self.version = int(str(told).removeprefix("saas~"))
         return self.version
 
     def authenticate(self, login: str, secret: str) -> None:

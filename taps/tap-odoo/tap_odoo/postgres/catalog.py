@@ -13,7 +13,7 @@ from tap_odoo.postgres.companies import Companies, Company
 
 __all__ = ["Catalog"]
 
-_PROPERTIES_UNTIL = 17
+_OLDEST, _PROPERTIES_UNTIL = 16, 17
 
 
 class Fetch(Protocol):
@@ -27,7 +27,8 @@ class Fetch(Protocol):
 
 
 _VERSION = """
-select split_part(latest_version, '.', 1)::integer from ir_module_module where name = 'base'
+select substring(latest_version from '^(?:saas~)?([0-9]+)')::integer
+from ir_module_module where name = 'base'
 """
 _COLUMNS = """
 select c.relname, a.attname, t.typname
@@ -87,10 +88,14 @@ class Catalog:
         """Return the major version; a database without the base module is none of Odoo's."""
         known = self._columns(["ir_module_module", "ir_model_fields"])
         rows = self._fetch(_VERSION) if len(known) == 2 else []
-        if not rows:
+        if not rows or rows[0][0] is None:
             message = "The database is none of Odoo's: it has no base module."
             raise ConfigurationError(message, next_step="Correct the database's name.")
-        return int(rows[0][0])
+        version = int(rows[0][0])
+        if version < _OLDEST:
+            message = f"Odoo {version} is too old."
+            raise ConfigurationError(message, next_step=f"Use {_OLDEST} or later.")
+        return version
 
     def installed(self, names: Sequence[str]) -> list[str]:
         """Return which of these models there are."""
