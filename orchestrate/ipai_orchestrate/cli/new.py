@@ -49,6 +49,11 @@ def tap(name: str, title: str | None, domain: str, root: Path) -> None:
     for path in made.files:
         out.print(f"  {path.relative_to(made.folder)}")
     out.print("\nNext:")
-    out.print("  make setup   install it into this environment")
-    out.print(f"  pytest {made.folder}   see it pass")
-    out.print(f"  edit connector.yaml and streams.py, then: ipai spec validate {made.folder}")
+    steps = {
+        "make setup": "install it into this environment",
+        f"pytest {made.folder}": "see it pass",
+        f"ipai spec validate {made.folder}": "after you have edited connector.yaml",
+    }
+    width = max(map(len, steps))
+    for command, what in steps.items():
+        out.print(f"  {command:<{width}}  {what}", soft_wrap=True)
