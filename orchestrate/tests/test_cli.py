@@ -61,6 +61,8 @@ if given.about:
 def say(**line):
     print(json.dumps(line), file=sys.stderr, flush=True)
 config = json.load(open(given.config))
+if config["auth_token"] == "telling":
+    sys.exit(json.dumps({"event": "failed", "message": "No such shop.", "next_step": "Name it."}))
 if config["auth_token"] == "garbled":
     print("no catalog today")
     sys.exit("Internal confusion.")
@@ -282,6 +284,15 @@ def test_a_tap_that_cannot_list_its_streams_is_quoted(ipai, instance, monkeypatc
     monkeypatch.setenv("SCRIPTED_TOKEN", "garbled")
 
     assert "could not list its streams: Internal confusion." in ipai("discover", "one", code=78)
+
+
+def test_of_a_tap_that_ends_with_an_event_its_words_are_told(ipai, instance, monkeypatch):
+    monkeypatch.setenv("SCRIPTED_TOKEN", "telling")
+
+    said = ipai("discover", "one", code=78)
+
+    assert "could not list its streams: No such shop. Name it." in said
+    assert "{" not in said
 
 
 def test_a_check_names_a_missing_variable(ipai, instance, monkeypatch):

@@ -91,7 +91,18 @@ def discover(tap: Connector, directory: Path, redactor: Redactor) -> dict[str, A
         catalog: dict[str, Any] = json.loads(answer.stdout)
     except ValueError as error:
         said = redactor.text(answer.stderr.decode("utf-8", "replace")).strip().splitlines()
-        reason = said[-1] if said else f"exit code {answer.returncode}"
+        reason = _reason(said[-1]) if said else f"exit code {answer.returncode}"
         message = f"Connector {Path(tap.program).name!r} could not list its streams: {reason}"
         raise ConfigurationError(message) from error
     return catalog
+
+
+def _reason(line: str) -> str:
+    """What the last line of a tap's log says; our taps end with a JSON object, others with text."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(event, dict) or not event.get("message"):
+        return line
+    return " ".join(str(event[name]) for name in ("message", "next_step") if event.get(name))
