@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-
 from ipai_kit.exceptions import ConfigurationError
 from ipai_kit.landing.settings import LANDING_SETTINGS, UPSERT, LandingSettings, checked_values
 from ipai_kit.spec import needs_proof, unverified_host
@@ -96,6 +93,9 @@ def _require_proof(database_url: str, environment: Mapping[str, str]) -> None:
     """In production, a server on another host must prove who it is."""
     if not needs_proof(environment.get("IPAI_ENV")):
         return
+    import psycopg  # a fifth of a second, and for this alone only in production
+    from psycopg.conninfo import conninfo_to_dict
+
     try:
         parameters = conninfo_to_dict(database_url)
     except psycopg.ProgrammingError:
