@@ -294,8 +294,8 @@ def tablespace_on(disk: Path, server: Any, bronze: Any) -> Iterator[str]:
     """Where to connect so that new tables lie on the disk."""
     folder = disk / "tablespace"
     folder.mkdir()
-    if server.user:
-        os.chown(folder, server.user["user"], server.user["group"])
+    owner = server.data.stat()
+    os.chown(folder, owner.st_uid, owner.st_gid)
     bronze.connection.execute(f"create tablespace small location '{folder}'")
     try:
         yield bronze.dsn + " options='-c default_tablespace=small'"
