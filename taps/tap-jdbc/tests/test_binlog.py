@@ -354,3 +354,21 @@ def test_errors_of_the_log_say_what_to_do(shop):
     with pytest.raises(LogLostError, match="no number"):
         place_of("binlog", 4)
     database.close()
+
+
+@pytest.mark.parametrize(
+    "swap",
+    [
+        "RENAME TABLE orders TO old, ghost TO orders",
+        "ALTER TABLE orders RENAME old; ALTER TABLE ghost RENAME TO orders",
+    ],
+)
+def test_a_table_that_takes_a_followed_name_is_copied_anew(shop, swap):
+    first = shop.run(tables=["orders"])
+    shop.execute("CREATE TABLE ghost LIKE orders", "INSERT INTO ghost VALUES (7, 'seven')")
+    shop.execute(*swap.split("; "))
+
+    second = shop.run(first.state, tables=["orders"])
+    third = shop.run(second.state, tables=["orders"])
+
+    assert shop.changes(third) == [(7, "seven")]
