@@ -29,6 +29,7 @@ def planned(dsn: str | None = None, **given: str | int | None) -> Link:
         (None, {"host": "h", "database": "d"}, ("h", 5432, "d", "require")),
         ("postgresql:///ipai?host=/run/x", {"host": "h"}, ("h", 5432, "ipai", "require")),
         (None, {"host": "localhost", "port": 1}, ("localhost", 1, "postgres", "prefer")),
+        ("postgresql:///ipai?host=/run/x", {"host": "/run/y"}, ("/run/y", 5432, "ipai", "prefer")),
     ],
 )
 def test_the_address_of_the_warehouse_is_the_default(

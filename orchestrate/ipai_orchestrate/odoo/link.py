@@ -62,17 +62,19 @@ def plan_link(
     """What is given, completed from the warehouse's own address."""
     known = _parts(dsn)
     found = host or known.get("host", "")
-    if not found or found.startswith("/"):
+    if not found or (found.startswith("/") and not host):
+        # Our own socket says nothing about the machine that Odoo's server runs on.
         message = (
             "Nothing says where Odoo's server finds the warehouse. "
             "Name it: ipai odoo link --host warehouse.example.com --database ipai."
         )
         raise ConfigurationError(message)
-    given = sslmode or known.get("sslmode") or ("prefer" if found in _LOCAL else "require")
+    is_local = found in _LOCAL or found.startswith("/")
+    given = sslmode or known.get("sslmode") or ("prefer" if is_local else "require")
     if given not in SSL_MODES:
         message = f"SSL mode {given!r} is none of {', '.join(SSL_MODES)}. Set --sslmode."
         raise ConfigurationError(message)
-    if given in {"disable", "prefer"} and found not in _LOCAL:
+    if given in {"disable", "prefer"} and not is_local:
         message = (
             f"SSL mode {given!r} would show figures and password to everybody before {found!r}. "
             "Use --sslmode require, or verify-full."
