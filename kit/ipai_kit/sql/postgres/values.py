@@ -119,7 +119,8 @@ class ColumnType:
             return f"decode({quoted}, 'base64')"
         if self.element is not None or self.kind == "c":
             document = f"('{{\"v\":' || {quoted} || '}}')::json"
-            return f"(select r.v from json_to_record({document}) as r(v {self.native}))"  # noqa: S608
+            record = f"json_to_record({document}) as r(v {self.native})"
+            return f"(select r.v from {record})"  # noqa: S608
         return f"{quoted}::{self.native}"
 
 
