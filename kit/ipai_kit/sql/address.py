@@ -101,7 +101,7 @@ def parse_address(text: str) -> Address:
     scheme, separator, _ = text.partition(":")
     kind = _KINDS.get(scheme.lower().partition("+")[0])
     if not separator or kind is None:
-        message = f"Setting 'url' has an unknown scheme: {scheme[:20]!r}."
+        message = f"The database's address has an unknown scheme: {scheme[:20]!r}."
         raise ConfigurationError(
             message,
             next_step="Use jdbc:… or e.g. postgresql://host/database, mysql://…, sqlite:///file.",
@@ -118,7 +118,7 @@ def _from_url(kind: str, text: str) -> Address:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        message = "Setting 'url' has no valid host and port."
+        message = "The database's address has no valid host and port."
         raise ConfigurationError(
             message, next_step="Write it as scheme://host:port/name."
         ) from error
@@ -180,7 +180,7 @@ def _from_oracle(text: str, rest: str) -> Address:
     place = rest.removeprefix("thin:").removeprefix("oci:")
     login, at, place = place.rpartition("@")
     if not at:
-        message = "Setting 'url' is no address of Oracle."
+        message = "The database's address is none of Oracle."
         raise ConfigurationError(message, next_step="Write jdbc:oracle:thin:@//host:port/service.")
     user, _, password = login.partition("/")
     found = re.fullmatch(
@@ -199,7 +199,7 @@ def _from_oracle(text: str, rest: str) -> Address:
 def _host_port(place: str) -> tuple[str, int | None]:
     found = _HOST.match(place)
     if found is None:
-        message = f"Setting 'url' has no valid host and port: {place!r}."
+        message = f"The database's address has no valid host and port: {place!r}."
         raise ConfigurationError(message, next_step="Write host:port.")
     return found["six"] or found["host"], int(found["port"]) if found["port"] else None
 

@@ -23,7 +23,7 @@ _REFUSED = (
         re.compile(r"password authentication failed|no password supplied|authentication failed"),
         CredentialsError,
         "The database refuses the password.",
-        "Correct 'user' and 'password'.",
+        "Correct user and password in the settings.",
     ),
     (
         re.compile(r"no pg_hba\.conf entry|is not permitted to log in"),
@@ -35,13 +35,13 @@ _REFUSED = (
         re.compile(r'role ".*" does not exist'),
         CredentialsError,
         "The database does not know the user.",
-        "Correct the setting 'user'.",
+        "Correct the user in the settings.",
     ),
     (
         re.compile(r'database ".*" does not exist'),
         ConfigurationError,
         "The server has no such database.",
-        "Correct the setting 'database'.",
+        "Correct the database's name in the settings.",
     ),
     (
         re.compile(r"does not support SSL|certificate|root\.crt|SSL error|unsupported certificate"),
@@ -53,13 +53,13 @@ _REFUSED = (
         re.compile(r"could not translate host name|Name or service not known|resolve host"),
         ConfigurationError,
         "The host's name is unknown.",
-        "Correct the setting 'host'.",
+        "Correct the host in the settings.",
     ),
     (
         re.compile(r"invalid connection option|invalid sslmode|invalid port|invalid integer"),
         ConfigurationError,
         "The connection options are wrong.",
-        "Correct 'url' or 'connect_options'.",
+        "Correct the address or its options in the settings.",
     ),
 )
 _PASSING = ("08", "40", "53", "57P", "57014", "58", "55P03")
