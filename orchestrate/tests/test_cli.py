@@ -185,7 +185,7 @@ def test_an_unknown_command_is_an_error_of_use():
 
 
 def test_an_instance_is_added_listed_shown_changed_and_paused(ipai, instance):
-    ipai("instance", "set", "one", "--set", "places=a, b", "--set", "pages=3")
+    changed = ipai.json("instance", "set", "one", "--set", "places=a, b", "--set", "pages=3")
     ipai("instance", "set", "one", "--set", "start_date=2026-01-01", "--schedule", "@daily")
     shown = ipai.json("instance", "show", "one")
 
@@ -195,6 +195,7 @@ def test_an_instance_is_added_listed_shown_changed_and_paused(ipai, instance):
         "pages": 3,
         "start_date": "2026-01-01",
     } == shown["config"]
+    assert ("one", 3) == (changed["id"], changed["config"]["pages"])
     ipai("instance", "set", "one", "--unset", "pages", "--schedule", "", "--status", "paused")
     listed = ipai.json("instance", "list")
     assert [("one", "paused", None)] == [(i["id"], i["status"], i["schedule"]) for i in listed]
@@ -206,8 +207,9 @@ def test_an_instance_is_added_listed_shown_changed_and_paused(ipai, instance):
 def test_settings_come_from_a_file_too(ipai, tmp_path):
     file = tmp_path / "settings.yaml"
     file.write_text("auth_token: ${SCRIPTED_TOKEN}\nplaces: [x]\n")
-    ipai("instance", "add", "two", "--connector", "scripted", "--config", file)
+    added = ipai.json("instance", "add", "two", "--connector", "scripted", "--config", file)
 
+    assert ("two", ["x"], "active") == (added["id"], added["config"]["places"], added["status"])
     assert "['x']" in ipai("instance", "show", "two")
 
 
@@ -468,7 +470,9 @@ def test_the_embedded_server_is_started_and_stopped(ipai, server, monkeypatch):
 
     assert "postgresql://x" in ipai("db", "start")
     ipai("db", "stop", "--force")
-    assert ["start", True] == calls
+    assert {"running": True, "url": "postgresql://x"} == ipai.json("db", "start")
+    assert {"running": False} == ipai.json("db", "stop")
+    assert ["start", True, "start", False] == calls
 
 
 def test_psql_gets_the_address_without_its_password_in_the_arguments(database, capfd):

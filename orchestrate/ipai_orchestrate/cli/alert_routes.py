@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import click
 
-from ipai_orchestrate.cli.output import answer, json_option, print_table
+from ipai_orchestrate.cli.output import answer, json_option, print_table, say_done
 from ipai_orchestrate.cli.plane import opened_plane
 from ipai_orchestrate.monitor import AlertBook, AlertRoute
 from ipai_orchestrate.notify import Outbox
@@ -74,7 +74,15 @@ def channel(
             for owner in owners or ("*",):
                 book.route(owner, channel_id, conditions=conditions, min_severity=severity)
     told = f"Channel {channel_id} is set. Try it: ipai webhook test {channel_id}"
-    answer({"channel": channel_id, "owners": owners}, as_json, lambda: click.echo(told))
+    say_done(
+        as_json,
+        told,
+        channel=channel_id,
+        owners=owners,
+        conditions=conditions,
+        severity=severity,
+        envs=envs,
+    )
 
 
 @click.command()
@@ -83,8 +91,14 @@ def channel(
 @conditions_option
 @severity_option
 @click.option("--remove", is_flag=True, help="Take the route of that owner away.")
+@json_option
 def route(
-    endpoint_id: str, owner: str, conditions: tuple[str, ...], severity: str, remove: bool
+    endpoint_id: str,
+    owner: str,
+    conditions: tuple[str, ...],
+    severity: str,
+    remove: bool,
+    as_json: bool,
 ) -> None:
     """Lead the alerts of an owner to a channel or webhook, which then hears no others.
 
@@ -99,7 +113,8 @@ def route(
             book.unroute(owner, endpoint_id)
         else:
             book.route(owner, endpoint_id, conditions=conditions, min_severity=severity)
-    click.echo("Done.")
+    about = {} if remove else {"conditions": conditions, "severity": severity}
+    say_done(as_json, "Done.", endpoint_id=endpoint_id, owner=owner, removed=remove, **about)
 
 
 @click.command()
@@ -125,7 +140,8 @@ def _row(one: AlertRoute) -> tuple[object, ...]:
 @click.command()
 @click.argument("instance_id", metavar="INSTANCE")
 @click.argument("owner", required=False, default="")
-def owner(instance_id: str, owner: str) -> None:
+@json_option
+def owner(instance_id: str, owner: str, as_json: bool) -> None:
     """Say who is told what is wrong with an instance; nobody named: whom its spec names.
 
     \b
@@ -135,7 +151,7 @@ def owner(instance_id: str, owner: str) -> None:
     """
     with opened_book() as book:
         book.set_owner(instance_id, owner)
-    click.echo("Done.")
+    say_done(as_json, "Done.", instance_id=instance_id, owner=owner or None)
 
 
 @click.command("test")

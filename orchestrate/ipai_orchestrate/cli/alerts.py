@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ipai alerts`: what is wrong, and who looks after it."""
 
+import dataclasses
 from datetime import timedelta
 
 import click
 
 from ipai_orchestrate.cli.alert_routes import COMMANDS, opened_book
-from ipai_orchestrate.cli.output import ago, answer, json_option, print_table
+from ipai_orchestrate.cli.output import ago, answer, json_option, print_table, say_done
 from ipai_orchestrate.monitor import Alert, AlertRule
 
 
@@ -68,7 +69,7 @@ def ack_command(alert_ids: tuple[int, ...], as_json: bool) -> None:
         for alert_id in alert_ids:
             book.ack(alert_id)
     said = "You look after it." if len(alert_ids) == 1 else "You look after them."
-    answer({"acknowledged": alert_ids}, as_json, lambda: click.echo(said))
+    say_done(as_json, said, acknowledged=alert_ids)
 
 
 @alerts_command.command("check")
@@ -119,11 +120,13 @@ def _rule(one: AlertRule) -> tuple[object, ...]:
     type=click.FloatRange(min=0),
     help="Syncs that fail for one reason within it are one alert; 0: never.",
 )
+@json_option
 def set_command(
     condition: str,
     enabled: bool | None,
     repeat_hours: float | None,
     group_minutes: float | None,
+    as_json: bool,
 ) -> None:
     """Turn an alert on or off, or say how often it is repeated until somebody looks after it.
 
@@ -137,4 +140,5 @@ def set_command(
         book.set_rule(condition, enabled=enabled, repeat_every=repeat)
         if group_minutes is not None:
             book.set_grouping(condition, timedelta(minutes=group_minutes))
-    click.echo("Done.")
+        rule = next(one for one in book.rules() if one.condition == condition)
+    say_done(as_json, "Done.", **dataclasses.asdict(rule))

@@ -19,6 +19,7 @@ from ipai_orchestrate.cli.output import (
     json_option,
     print_json,
     print_table,
+    say_done,
 )
 from ipai_orchestrate.cli.plane import opened_plane
 from ipai_orchestrate.control_plane import ControlPlane
@@ -78,7 +79,8 @@ def status(instances: tuple[str, ...], as_json: bool) -> int:
 
 @cdc_command.command()
 @click.argument("instance_id", metavar="INSTANCE")
-def drop(instance_id: str) -> int:
+@json_option
+def drop(instance_id: str, as_json: bool) -> int:
     """Drop the slot and the publication of an instance that is not to run any more.
 
     The source may then throw its log away. A later run makes a new slot and copies all tables.
@@ -92,7 +94,9 @@ def drop(instance_id: str) -> int:
     if found.answer.failure:
         error_console().print(f"[red]Failed[/]: {escape(found.answer.failure)}")
         return found.answer.exit_code
-    console().print(f"Dropped slot {found.answer.status['slot']}. It holds no log any more.")
+    slot = found.answer.status["slot"]
+    told = f"Dropped slot {slot}. It holds no log any more."
+    say_done(as_json, told, instance_id=instance_id, slot=slot, dropped=True)
     return 0
 
 

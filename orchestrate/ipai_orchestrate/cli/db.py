@@ -14,6 +14,7 @@ from ipai_orchestrate.cli.output import (
     json_option,
     print_json,
     print_table,
+    say_done,
 )
 from ipai_orchestrate.cli.plane import opened_plane
 from ipai_orchestrate.control_plane.reference import render_reference
@@ -35,7 +36,8 @@ def db_command() -> None:
 
 
 @db_command.command()
-def start() -> None:
+@json_option
+def start(as_json: bool) -> None:
     """Start the embedded server and keep it running.
 
     Other commands start it when they need it and stop it when they end; this one keeps it.
@@ -46,12 +48,14 @@ def start() -> None:
     """
     _only_embedded("started")
     address = embedded.start()
-    console().print(f"Running at {address}\nOpen it: ipai db psql. Stop it: ipai db stop")
+    told = f"Running at {address}\nOpen it: ipai db psql. Stop it: ipai db stop"
+    say_done(as_json, told, running=True, url=address)
 
 
 @db_command.command()
 @click.option("--force", is_flag=True, help="Even while other processes use it.")
-def stop(force: bool) -> None:
+@json_option
+def stop(force: bool, as_json: bool) -> None:
     """Stop the embedded server; the data stays.
 
     \b
@@ -60,7 +64,7 @@ def stop(force: bool) -> None:
     """
     _only_embedded("stopped")
     embedded.stop(force=force)
-    console().print("Stopped.")
+    say_done(as_json, "Stopped.", running=False)
 
 
 @db_command.command()
@@ -80,14 +84,16 @@ def status(as_json: bool) -> None:
 
 
 @db_command.command()
-def url() -> None:
+@json_option
+def url(as_json: bool) -> None:
     """Print the address of the database, for psycopg, SQLAlchemy, psql and others.
 
     \b
     Example:
       psql "$(ipai db url)"
     """
-    click.echo(os.environ.get("IPAI_DATABASE_URL") or embedded.url())
+    address = os.environ.get("IPAI_DATABASE_URL") or embedded.url()
+    answer({"url": address}, as_json, lambda: click.echo(address))
 
 
 @db_command.command(context_settings={"ignore_unknown_options": True})

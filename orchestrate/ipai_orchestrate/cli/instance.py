@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ipai instance`: connectors set up with their settings."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import click
 import yaml
 
 from ipai_orchestrate.catalog import installed_connector
-from ipai_orchestrate.cli.output import ago, answer, console, json_option, print_table
+from ipai_orchestrate.cli.output import ago, answer, json_option, print_table, say_done
 from ipai_orchestrate.cli.plane import opened_plane
 from ipai_orchestrate.exceptions import ConfigurationError, ConflictError
 from ipai_orchestrate.instances import (
@@ -18,6 +19,7 @@ from ipai_orchestrate.instances import (
     read_settings,
     save_instance,
 )
+from ipai_orchestrate.pipeline.database import Database
 
 set_option = click.option(
     "--set", "pairs", multiple=True, metavar="NAME=VALUE", help="A setting; repeat as needed."
@@ -51,6 +53,7 @@ def instance_command() -> None:
 @file_option
 @click.option("--env", default="dev", show_default=True, help="dev, staging, production …")
 @click.option("--schedule", help="Cron expression, or `default` for the connector's own.")
+@json_option
 def add(
     instance_id: str,
     connector: str,
@@ -58,6 +61,7 @@ def add(
     file: Path | None,
     env: str,
     schedule: str | None,
+    as_json: bool,
 ) -> None:
     """Set up a connector under an ID of your choice.
 
@@ -69,12 +73,14 @@ def add(
     """
     installed = installed_connector(connector)
     config = _read_file(file) | read_settings(installed.spec(), pairs)
-    with opened_plane() as (_, plane):
+    with opened_plane() as (database, plane):
         if any(one.id == instance_id for one in plane.instances(limit=1000)):
             message = f"Instance {instance_id!r} exists."
             raise ConflictError(message, hint=f"Change it with `ipai instance set {instance_id}`.")
         save_instance(plane, instance_id, installed, config, env=env, schedule=schedule)
-    console().print(f"Added {instance_id}. Next: ipai check {instance_id}, ipai run {instance_id}")
+        after = _stored(database, instance_id)
+    told = f"Added {instance_id}. Next: ipai check {instance_id}, ipai run {instance_id}"
+    say_done(as_json, told, **dataclasses.asdict(after))
 
 
 @instance_command.command("set")
@@ -88,6 +94,7 @@ def add(
     type=click.Choice(["active", "paused", "archived"]),
     help="paused: nothing of it is started; archived: for good.",
 )
+@json_option
 def set_(
     instance_id: str,
     pairs: tuple[str, ...],
@@ -95,6 +102,7 @@ def set_(
     unset: tuple[str, ...],
     schedule: str | None,
     status: str | None,
+    as_json: bool,
 ) -> None:
     """Change the settings, the schedule or the status of an instance.
 
@@ -104,8 +112,7 @@ def set_(
       ipai instance set github-acme --status paused
     """
     with opened_plane() as (database, plane):
-        with database.connect() as connection:
-            before = find_instance(connection, instance_id)
+        before = _stored(database, instance_id)
         connector = connector_of(before)
         changes = _read_file(file) | read_settings(connector.spec(), pairs)
         config = {k: v for k, v in (before.config | changes).items() if k not in unset}
@@ -114,7 +121,8 @@ def set_(
             save_instance(plane, instance_id, connector, config, env=before.env, schedule=when)
         if status and status != before.status:
             plane.set_instance_status(instance_id, status)
-    console().print(f"Changed {instance_id}.")
+        after = _stored(database, instance_id)
+    say_done(as_json, f"Changed {instance_id}.", **dataclasses.asdict(after))
 
 
 @instance_command.command("list")
@@ -147,9 +155,14 @@ def show(instance_id: str, as_json: bool) -> None:
     Example:
       ipai instance show github-acme
     """
-    with opened_plane() as (database, _), database.connect() as connection:
-        found = find_instance(connection, instance_id)
+    with opened_plane() as (database, _):
+        found = _stored(database, instance_id)
     answer(found, as_json, lambda: _show(found))
+
+
+def _stored(database: Database, instance_id: str) -> Instance:
+    with database.connect() as connection:
+        return find_instance(connection, instance_id)
 
 
 def _show(found: Instance) -> None:

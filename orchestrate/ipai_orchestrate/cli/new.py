@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from ipai_kit.spec import DOMAINS
-from ipai_orchestrate.cli.output import console
-from ipai_orchestrate.scaffold import new_tap
+from ipai_orchestrate.cli.output import answer, console, json_option
+from ipai_orchestrate.scaffold import NewTap, new_tap
 
 
 @click.group("new")
@@ -36,7 +36,8 @@ def new_command() -> None:
     default=Path(),
     help="The repository, if not the current folder.",
 )
-def tap(name: str, title: str | None, domain: str, root: Path) -> None:
+@json_option
+def tap(name: str, title: str | None, domain: str, root: Path, as_json: bool) -> None:
     """Write the folder of a tap that works: spec, one stream, its stand-in, tests.
 
     \b
@@ -44,6 +45,10 @@ def tap(name: str, title: str | None, domain: str, root: Path) -> None:
       ipai new tap jira --domain devops
     """
     made = new_tap(name, root, title=title, domain=domain)
+    answer({"folder": made.folder, "files": made.files}, as_json, lambda: _show(made))
+
+
+def _show(made: NewTap) -> None:
     out = console()
     out.print(f"Wrote {made.folder}:")
     for path in made.files:

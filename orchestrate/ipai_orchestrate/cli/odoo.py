@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ipai_orchestrate.cli.output import console
+from ipai_orchestrate.cli.output import answer, console, json_option
 from ipai_orchestrate.odoo.link import PASSWORD_VARIABLE, SSL_MODES, plan_link, write_scripts
 
 
@@ -36,6 +36,7 @@ def odoo_command() -> None:
     show_default=True,
     help="Folder for the scripts.",
 )
+@json_option
 def link(
     host: str | None,
     port: int | None,
@@ -44,6 +45,7 @@ def link(
     reader: str,
     odoo_role: str,
     output: Path,
+    as_json: bool,
 ) -> None:
     """Write the SQL that lets Odoo's database read Gold through postgres_fdw.
 
@@ -64,6 +66,15 @@ def link(
         odoo_role=odoo_role,
     )
     warehouse, odoo = write_scripts(planned, output)
+    record = {
+        "warehouse_script": warehouse,
+        "odoo_script": odoo,
+        "password_variable": PASSWORD_VARIABLE,
+    }
+    answer(record, as_json, lambda: _show(warehouse, odoo))
+
+
+def _show(warehouse: Path, odoo: Path) -> None:
     say = console().print
     say(f"Written: {warehouse} and {odoo}. Set {PASSWORD_VARIABLE} to a new password, then run")
     say(f'  psql --no-psqlrc -f {warehouse} "$IPAI_DATABASE_URL"', soft_wrap=True)

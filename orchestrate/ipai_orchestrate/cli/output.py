@@ -62,6 +62,11 @@ def answer(value: Any, as_json: bool, show: Callable[[], None]) -> None:
         show()
 
 
+def say_done(as_json: bool, told: str, **facts: Any) -> None:
+    """Say what a command has changed: in words, or to a machine as one object."""
+    answer(facts, as_json, lambda: click.echo(told))
+
+
 def ago(moment: datetime | None) -> str:
     """A past moment as people say it."""
     if moment is None:

@@ -17,6 +17,7 @@ from ipai_orchestrate.cli.output import (
     json_option,
     print_json,
     print_table,
+    say_done,
 )
 from ipai_orchestrate.exceptions import NotFoundError
 from ipai_orchestrate.pipeline.database import opened_database
@@ -146,7 +147,8 @@ def show(name: str, as_json: bool) -> None:
 @pipeline_command.command("cancel")
 @click.argument("name", metavar="NAME|RUN")
 @click.option("--reason", help="Told in the runs that end.")
-def cancel(name: str, reason: str | None) -> None:
+@json_option
+def cancel(name: str, reason: str | None, as_json: bool) -> None:
     """End the run of a pipeline and the runs of its steps.
 
     \b
@@ -154,38 +156,42 @@ def cancel(name: str, reason: str | None) -> None:
       ipai pipeline cancel nightly --reason "wrong credentials"
     """
     with _opened_register() as register:
-        outcome = register.cancel(_run_id(register, name), reason)
-    console().print("Cancelled." if outcome == "cancelled" else "Too late: it has ended.")
+        run_id = _run_id(register, name)
+        outcome = register.cancel(run_id, reason)
+    told = "Cancelled." if outcome == "cancelled" else "Too late: it has ended."
+    say_done(as_json, told, run_id=run_id, outcome=outcome, reason=reason)
 
 
 @pipeline_command.command("pause")
 @click.argument("name")
-def pause(name: str) -> None:
+@json_option
+def pause(name: str, as_json: bool) -> None:
     """Let a pipeline start by hand only.
 
     \b
     Example:
       ipai pipeline pause nightly
     """
-    _set_status(name, "paused")
+    _set_status(name, "paused", as_json=as_json)
 
 
 @pipeline_command.command("resume")
 @click.argument("name")
-def resume(name: str) -> None:
+@json_option
+def resume(name: str, as_json: bool) -> None:
     """Let the triggers of a pipeline start it again.
 
     \b
     Example:
       ipai pipeline resume nightly
     """
-    _set_status(name, "active")
+    _set_status(name, "active", as_json=as_json)
 
 
-def _set_status(name: str, status: str) -> None:
+def _set_status(name: str, status: str, *, as_json: bool) -> None:
     with _opened_register() as register:
         register.set_status(name, status)
-    console().print(f"{name} is {status}.")
+    say_done(as_json, f"{name} is {status}.", pipeline=name, status=status)
 
 
 def _show(run: PipelineRun) -> None:

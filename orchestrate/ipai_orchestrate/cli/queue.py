@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`ipai queue` and `ipai quota`: what waits, what failed for good, what sources allow."""
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
 import click
 
-from ipai_orchestrate.cli.output import ago, answer, console, json_option, print_table
+from ipai_orchestrate.cli.output import ago, answer, json_option, print_table, say_done
 from ipai_orchestrate.cli.plane import find_run, opened_plane
 from ipai_orchestrate.control_plane.capacity import (
     Capacity,
@@ -115,13 +116,14 @@ def requeue_command(run: str, attempts: int | None, as_json: bool) -> None:
     """
     with _opened() as capacity:
         new = capacity.requeue(find_run(capacity, run), attempts)
-    answer({"run_id": str(new)}, as_json, lambda: console().print(f"Queued as {str(new)[:8]}."))
+    say_done(as_json, f"Queued as {str(new)[:8]}.", run_id=new)
 
 
 @queue_command.command("limit")
 @click.argument("source_type", metavar="SOURCE")
 @click.argument("most", metavar="[MOST]", type=click.IntRange(min=1), required=False)
-def limit_command(source_type: str, most: int | None) -> None:
+@json_option
+def limit_command(source_type: str, most: int | None, as_json: bool) -> None:
     """Let no more than MOST runs of a source be running at once; without MOST, any number.
 
     \b
@@ -131,7 +133,8 @@ def limit_command(source_type: str, most: int | None) -> None:
     """
     with _opened() as capacity:
         capacity.limit_source(source_type, most)
-    console().print(f"At most {most} at once." if most else "Not limited any more.")
+    told = f"At most {most} at once." if most else "Not limited any more."
+    say_done(as_json, told, source_type=source_type, max_running=most)
 
 
 @click.group("quota")
@@ -202,12 +205,14 @@ def _window(
 @click.option("--rate", type=float, help="Requests per second.")
 @click.option("--concurrency", type=int, help="Requests under way at once.")
 @click.option("--window", callback=_window, help="Requests per so many seconds, e.g. 5000/3600.")
+@json_option
 def set_command(
     source_type: str,
     credential: str,
     rate: float | None,
     concurrency: int | None,
     window: tuple[int, int] | None,
+    as_json: bool,
 ) -> None:
     """Set the budget of a credential. What is left out comes from settings and specs again.
 
@@ -229,4 +234,5 @@ def set_command(
     )
     with _opened() as capacity:
         capacity.limit_quota(limit)
-    console().print("Set. It holds for every run that is claimed from now on.")
+    told = "Set. It holds for every run that is claimed from now on."
+    say_done(as_json, told, **dataclasses.asdict(limit))

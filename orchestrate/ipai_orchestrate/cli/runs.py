@@ -9,7 +9,7 @@ from uuid import UUID
 import click
 from rich.text import Text
 
-from ipai_orchestrate.cli.output import ago, answer, console, json_option, print_table
+from ipai_orchestrate.cli.output import ago, answer, console, json_option, print_table, say_done
 from ipai_orchestrate.cli.plane import find_run, opened_plane
 from ipai_orchestrate.control_plane import ControlPlane, LogLine, RunSummary
 from ipai_orchestrate.progress import LEVEL_STYLES, duration
@@ -118,7 +118,8 @@ def _show(line: LogLine, *, as_json: bool) -> None:
 @click.command("cancel", short_help="End a run, keeping what is committed.")
 @click.argument("run", metavar="RUN")
 @click.option("--reason", help="Kept with the run.")
-def cancel_command(run: str, reason: str | None) -> None:
+@json_option
+def cancel_command(run: str, reason: str | None, as_json: bool) -> None:
     """End a run: it keeps what is committed, and the next run continues there.
 
     \b
@@ -126,10 +127,11 @@ def cancel_command(run: str, reason: str | None) -> None:
       ipai cancel 3f2a --reason 'wrong repository'
     """
     with opened_plane() as (_, plane):
-        outcome = plane.cancel(find_run(plane, run), reason)
+        run_id = find_run(plane, run)
+        outcome = plane.cancel(run_id, reason)
     told = {
         "cancelled": "Cancelled before it started.",
         "running": "Its worker has been told and ends it within seconds.",
         "finished": "Too late: it has ended already.",
     }
-    console().print(told[outcome])
+    say_done(as_json, told[outcome], run_id=run_id, outcome=outcome, reason=reason)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import click
 
-from ipai_orchestrate.cli.output import ago, answer, console, json_option, print_table
+from ipai_orchestrate.cli.output import ago, answer, json_option, print_table, say_done
 from ipai_orchestrate.exceptions import ConfigurationError
 from ipai_orchestrate.pipeline.database import opened_database
 from ipai_orchestrate.scheduler import Rule, Schedule, ScheduleBook
@@ -69,12 +69,14 @@ def list_(as_json: bool) -> None:
 @click.option("--catch-up-max", type=int, help="With catch_up, at most so many, the newest.")
 @click.option("--grace", type=int, metavar="SECONDS", help="Later than this is missed.")
 @click.option("--jitter", type=int, metavar="SECONDS", help="Spread the start over this time.")
+@json_option
 def set_(
     name: str,
     misfire: str | None,
     catch_up_max: int | None,
     grace: int | None,
     jitter: int | None,
+    as_json: bool,
 ) -> None:
     """Change how a schedule is followed; what is left out stays.
 
@@ -91,38 +93,47 @@ def set_(
             grace_seconds=grace,
             jitter_seconds=jitter,
         )
-    console().print(f"Changed {subject}.")
+        facts = _facts(book, subject)
+    say_done(as_json, f"Changed {subject}.", **facts)
 
 
 @schedule_command.command("pause")
 @click.argument("name")
-def pause(name: str) -> None:
+@json_option
+def pause(name: str, as_json: bool) -> None:
     """Let due times pass without a run; runs by hand are still possible.
 
     \b
     Example:
       ipai schedule pause github-acme
     """
-    _pause(name, paused=True)
+    _pause(name, paused=True, as_json=as_json)
 
 
 @schedule_command.command("resume")
 @click.argument("name")
-def resume(name: str) -> None:
+@json_option
+def resume(name: str, as_json: bool) -> None:
     """Follow a schedule again; what was due meanwhile is not made good.
 
     \b
     Example:
       ipai schedule resume github-acme
     """
-    _pause(name, paused=False)
+    _pause(name, paused=False, as_json=as_json)
 
 
-def _pause(name: str, *, paused: bool) -> None:
+def _pause(name: str, *, paused: bool, as_json: bool) -> None:
     with _opened_book() as book:
         subject = _subject(book, name)
         book.change(subject, paused=paused)
-    console().print(f"{'Paused' if paused else 'Resumed'} {subject}.")
+        facts = _facts(book, subject)
+    say_done(as_json, f"{'Paused' if paused else 'Resumed'} {subject}.", **facts)
+
+
+def _facts(book: ScheduleBook, subject: str) -> dict[str, object]:
+    """How a schedule is followed now."""
+    return dataclasses.asdict(next(_Line.of(one) for one in book.all() if one.subject == subject))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,15 @@ from datetime import UTC, datetime
 
 import click
 
-from ipai_orchestrate.cli.output import ago, answer, console, json_option, print_json, print_table
+from ipai_orchestrate.cli.output import (
+    ago,
+    answer,
+    console,
+    json_option,
+    print_json,
+    print_table,
+    say_done,
+)
 from ipai_orchestrate.cli.plane import opened_plane
 from ipai_orchestrate.exceptions import ConfigurationError
 from ipai_orchestrate.secrets import Grant, RingFile, SecretStore, ring_file
@@ -46,7 +54,8 @@ def secret_command() -> None:
 @click.argument("name")
 @click.option("--description", default="", help="For people.")
 @expires_option
-def set_(name: str, description: str, expires_at: str | None) -> None:
+@json_option
+def set_(name: str, description: str, expires_at: str | None, as_json: bool) -> None:
     """Store a new secret; the value is asked for, or read from standard input.
 
     \b
@@ -60,10 +69,13 @@ def set_(name: str, description: str, expires_at: str | None) -> None:
         new = not ring.path.exists()
         store.create(name, value, description=description, expires_at=until)
         created = new and ring.path.exists()
-    console().print(f"Stored. Refer to it as ${{secret:{name}}}", soft_wrap=True)
+    reference = f"${{secret:{name}}}"
+    told = f"Stored. Refer to it as {reference}"
     if created:
-        text = f"Its key is new: copy {ring.path} to a safe place; without it no secret opens."
-        console().print(text, soft_wrap=True)
+        told += f"\nIts key is new: copy {ring.path} to a safe place; without it no secret opens."
+    key_file = ring.path if created else None
+    about = {"reference": reference, "expires_at": until, "new_key_file": key_file}
+    say_done(as_json, told, name=name, **about)
 
 
 @secret_command.command("rotate")
@@ -109,6 +121,7 @@ def rotate(
 @click.option("--secret-in-header", is_flag=True, help="Send the client secret as Basic.")
 @click.option("--description", default="", help="For people.")
 @expires_option
+@json_option
 def grant(
     name: str,
     token_url: str,
@@ -117,6 +130,7 @@ def grant(
     secret_in_header: bool,
     description: str,
     expires_at: str | None,
+    as_json: bool,
 ) -> None:
     """Store an OAuth grant: a refresh token that renews itself; again after a new login.
 
@@ -143,7 +157,10 @@ def grant(
     )
     with _opened_store() as (store, _):
         store.store_grant(name, refreshed(asked), description)
-    console().print(f"Stored. Refer to it as ${{secret:{name}}}", soft_wrap=True)
+    reference = f"${{secret:{name}}}"
+    about = {"client_id": client_id, "scopes": scopes, "expires_at": until}
+    told = f"Stored. Refer to it as {reference}"
+    say_done(as_json, told, name=name, reference=reference, token_url=token_url, **about)
 
 
 @secret_command.command("list")
@@ -176,7 +193,8 @@ def list_(as_json: bool) -> None:
 @secret_command.command("delete")
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Even while instances refer to it.")
-def delete(name: str, force: bool) -> None:
+@json_option
+def delete(name: str, force: bool, as_json: bool) -> None:
     """Forget a secret for good.
 
     \b
@@ -185,7 +203,7 @@ def delete(name: str, force: bool) -> None:
     """
     with _opened_store() as (store, _):
         store.delete(name, force=force)
-    console().print(f"Deleted {name}.")
+    say_done(as_json, f"Deleted {name}.", name=name, deleted=True)
 
 
 @secret_command.command("keys")
@@ -224,7 +242,8 @@ def keys(add: bool, as_json: bool) -> None:
 @secret_command.command("rekey")
 @click.option("--new", is_flag=True, help="Make a new key first.")
 @click.option("--forget-old", is_flag=True, help="Remove keys that seal nothing any more.")
-def rekey(new: bool, forget_old: bool) -> None:
+@json_option
+def rekey(new: bool, forget_old: bool, as_json: bool) -> None:
     """Seal every secret under the newest key of the key file.
 
     Workers go on reading meanwhile. Where they run on other machines and open secrets themselves,
@@ -239,12 +258,16 @@ def rekey(new: bool, forget_old: bool) -> None:
         if new:
             ring.replace(ring.read().with_new_key())
         changed = store.rewrap()
+        forgotten = None
         if forget_old:
             before = ring.read()
             after = before.only(one.key_id for one in store.key_uses() if one.key_id)
             ring.replace(after)
-            console().print(f"Forgot {len(before.keys) - len(after.keys)} keys.")
-    console().print(f"Sealed {changed} secrets anew. Copy {ring.path} to a safe place again.")
+            forgotten = len(before.keys) - len(after.keys)
+    told = f"Sealed {changed} secrets anew. Copy {ring.path} to a safe place again."
+    if forgotten is not None:
+        told = f"Forgot {forgotten} keys.\n{told}"
+    say_done(as_json, told, sealed=changed, forgotten=forgotten or 0, key_file=ring.path)
 
 
 def _value() -> str:

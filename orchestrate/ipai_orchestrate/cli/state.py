@@ -6,7 +6,7 @@ from typing import IO
 
 import click
 
-from ipai_orchestrate.cli.output import ago, answer, console, json_option, print_json, print_table
+from ipai_orchestrate.cli.output import ago, answer, json_option, print_json, print_table, say_done
 from ipai_orchestrate.cli.plane import opened_plane
 from ipai_orchestrate.exceptions import ConfigurationError
 
@@ -25,13 +25,15 @@ def state_command() -> None:
 
 @state_command.command()
 @click.argument("instance_id", metavar="INSTANCE")
-def get(instance_id: str) -> None:
+@json_option
+def get(instance_id: str, as_json: bool) -> None:
     """Print the stored state as JSON; {} when there is none.
 
     \b
     Example:
       ipai state get github-acme > state.json
     """
+    del as_json  # it does in any case
     with opened_plane() as (_, plane):
         stored = plane.state_get(instance_id)
     print_json(stored.state_json if stored else {})
@@ -40,7 +42,8 @@ def get(instance_id: str) -> None:
 @state_command.command("set")
 @click.argument("instance_id", metavar="INSTANCE")
 @click.argument("file", type=click.File(encoding="utf-8"))
-def set_(instance_id: str, file: IO[str]) -> None:
+@json_option
+def set_(instance_id: str, file: IO[str], as_json: bool) -> None:
     """Replace the state by the JSON in FILE, or of standard input with -.
 
     \b
@@ -61,7 +64,8 @@ def set_(instance_id: str, file: IO[str]) -> None:
         raise ConfigurationError(message)
     with opened_plane() as (_, plane):
         version = plane.state_set(instance_id, state)
-    console().print(f"Stored as version {version}; the one before stays in the history.")
+    told = f"Stored as version {version}; the one before stays in the history."
+    say_done(as_json, told, instance_id=instance_id, version=version)
 
 
 @state_command.command()
@@ -94,7 +98,8 @@ def history(instance_id: str, limit: int, as_json: bool) -> None:
 @state_command.command()
 @click.argument("instance_id", metavar="INSTANCE")
 @click.option("--version", type=int, required=True, help="One of `ipai state history`.")
-def rollback(instance_id: str, version: int) -> None:
+@json_option
+def rollback(instance_id: str, version: int, as_json: bool) -> None:
     """Go back to an earlier state: the next run reads again what came after it.
 
     \b
@@ -103,7 +108,8 @@ def rollback(instance_id: str, version: int) -> None:
     """
     with opened_plane() as (_, plane):
         now = plane.state_rollback(instance_id, version)
-    console().print(f"Version {version} is the state again, as version {now}.")
+    told = f"Version {version} is the state again, as version {now}."
+    say_done(as_json, told, instance_id=instance_id, version=now, restored_version=version)
 
 
 def _size(state: dict[str, object]) -> int:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import click
 
 from ipai_orchestrate.cli.notifier import allow_option
-from ipai_orchestrate.cli.output import ago, answer, console, json_option, print_table
+from ipai_orchestrate.cli.output import ago, answer, console, json_option, print_table, say_done
 from ipai_orchestrate.exceptions import ConfigurationError, NotFoundError
 from ipai_orchestrate.notify import Delivery, Endpoint, Outbox
 from ipai_orchestrate.notify.address_guard import AddressGuard
@@ -155,7 +155,8 @@ def list_(as_json: bool) -> None:
     type=click.Choice(["active", "paused", "disabled"]),
     help="paused: deliveries wait; disabled: nothing is recorded for it.",
 )
-def set_(endpoint_id: str, status: str) -> None:
+@json_option
+def set_(endpoint_id: str, status: str, as_json: bool) -> None:
     """Pause, disable or resume an endpoint.
 
     \b
@@ -164,7 +165,8 @@ def set_(endpoint_id: str, status: str) -> None:
     """
     with opened_outbox() as outbox:
         outbox.set_status(endpoint_id, status)
-    console().print(f"Endpoint {endpoint_id} is {status}.")
+    told = f"Endpoint {endpoint_id} is {status}."
+    say_done(as_json, told, endpoint_id=endpoint_id, status=status)
 
 
 @webhook_command.command()
@@ -183,7 +185,8 @@ def set_(endpoint_id: str, status: str) -> None:
     show_default=True,
     help="How long the old secret signs too.",
 )
-def rotate(endpoint_id: str, secret_ref: str, overlap_hours: float) -> None:
+@json_option
+def rotate(endpoint_id: str, secret_ref: str, overlap_hours: float, as_json: bool) -> None:
     """Sign with a new secret; for a while with the old one too, so that receivers can follow.
 
     \b
@@ -192,12 +195,14 @@ def rotate(endpoint_id: str, secret_ref: str, overlap_hours: float) -> None:
     """
     with opened_outbox() as outbox:
         until = outbox.rotate_secret(endpoint_id, secret_ref, timedelta(hours=overlap_hours))
-    console().print(f"Both secrets sign until {until:%Y-%m-%d %H:%M} UTC, then only the new one.")
+    told = f"Both secrets sign until {until:%Y-%m-%d %H:%M} UTC, then only the new one."
+    say_done(as_json, told, endpoint_id=endpoint_id, both_sign_until=until)
 
 
 @webhook_command.command()
 @click.argument("endpoint_id", metavar="ID")
-def remove(endpoint_id: str) -> None:
+@json_option
+def remove(endpoint_id: str, as_json: bool) -> None:
     """Remove an endpoint with its deliveries.
 
     \b
@@ -208,7 +213,7 @@ def remove(endpoint_id: str) -> None:
         if not outbox.delete_endpoint(endpoint_id):
             message = f"Webhook endpoint {endpoint_id!r} does not exist."
             raise NotFoundError(message, hint="See `ipai webhook list`.")
-    console().print(f"Removed {endpoint_id}.")
+    say_done(as_json, f"Removed {endpoint_id}.", endpoint_id=endpoint_id, removed=True)
 
 
 @webhook_command.command()
@@ -294,7 +299,7 @@ def retry(numbers: tuple[int, ...], dead_of: str | None, as_json: bool) -> None:
         raise ConfigurationError(message)
     with opened_outbox() as outbox:
         chosen = outbox.retry(numbers or None, dead_of)
-    answer({"retried": chosen}, as_json, lambda: console().print(f"{chosen} will be sent again."))
+    say_done(as_json, f"{chosen} will be sent again.", retried=chosen)
 
 
 def _endpoint_row(one: Endpoint) -> tuple[object, ...]:

@@ -594,14 +594,16 @@ def test_the_command_tries_a_grant_and_stores_what_came_of_it(
     monkeypatch.setenv("IPAI_VAULT_KEYS", str(ring.path))
     words = ["secret", "grant", NAME, "--token-url", issuer.url, "--client-id", "app"]
 
-    def ipai(text: str, code: int = 0) -> str:
-        said = CliRunner().invoke(main, [*words, "--scope", "ads"], input=text)
+    def ipai(text: str, code: int = 0, *more: str) -> str:
+        said = CliRunner().invoke(main, [*words, "--scope", "ads", *more], input=text)
         assert said.exit_code == code, said.output
         return said.output
 
     assert "no refresh token" in ipai("", 78)
     assert "refuses the grant" in ipai("wrong\n", 77)
-    assert f"${{secret:{NAME}}}" in ipai("refresh-1\nhush-hush\n")
+    told = ipai("refresh-1\nhush-hush\n", 0, "--json")
+    assert json.loads(told)["reference"] == f"${{secret:{NAME}}}"
+    assert "hush-hush" not in told
     query = (
         "select client_id, scopes, status, access_expires_at > now() from connectors.oauth_grants"
     )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -303,7 +304,9 @@ def test_the_command_writes_and_checks(write_stream: Write, tmp_path: Path) -> N
     stale = runner.invoke(main, [*folders, "--check"])
     written = runner.invoke(main, folders)
     current = runner.invoke(main, [*folders, "--check"])
+    as_json = runner.invoke(main, [*folders, "--json"])
 
+    assert json.loads(as_json.output) == {"write": [], "remove": []}
     assert (stale.exit_code, written.exit_code, current.exit_code) == (1, 0, 0)
     assert "Silver is out of date" in stale.output
     assert "shop_orders.sql" in written.output

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -25,7 +26,8 @@ from ipai_orchestrate.transform.silver.generate import generate
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder with streams/<source>/<stream>.json. Default: schemas/ beside the project.",
 )
-def main(check: bool, transform: Path | None, schemas: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for machines.")
+def main(check: bool, transform: Path | None, schemas: Path | None, as_json: bool) -> None:
     """Generate transform/models/silver from the streams' schemas.
 
     Example: ipai silver generate --check
@@ -36,9 +38,13 @@ def main(check: bool, transform: Path | None, schemas: Path | None) -> None:
     except OrchestrateError as error:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
-    for action, paths in (("write", drift.written), ("remove", drift.removed)):
-        for path in paths:
-            click.echo(f"{action} {path}")
+    actions = {"write": drift.written, "remove": drift.removed}
+    if as_json:
+        click.echo(json.dumps({name: [str(path) for path in actions[name]] for name in actions}))
+    else:
+        for name, paths in actions.items():
+            for path in paths:
+                click.echo(f"{name} {path}")
     if check and drift:
         click.echo("Silver is out of date. Run `ipai silver generate` and commit.", err=True)
         sys.exit(1)
