@@ -54,6 +54,17 @@ def test_every_command_takes_json_or_is_listed_with_a_reason() -> None:
     assert set(_WITHOUT) == silent
 
 
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_a_list_of_nothing_is_an_error_of_use(limit: str) -> None:
+    limited = {name for name, options in _commands(main) if "--limit" in options}
+
+    assert {"runs", "queue dead", "audit reviews"} < limited
+    for name in limited:
+        needed = ["one"] if name in {"releases", "state history"} else []
+        said = CliRunner().invoke(main, [*name.split(), *needed, "--limit", limit])
+        assert (said.exit_code, "x>=1" in said.output) == (2, True), name
+
+
 @pytest.fixture
 def ipai(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ipai:
     """Call a command with --json; returns the one object that it writes."""

@@ -7,7 +7,14 @@ from datetime import timedelta
 import click
 
 from ipai_orchestrate.cli.alert_routes import COMMANDS, opened_book
-from ipai_orchestrate.cli.output import ago, answer, json_option, print_table, say_done
+from ipai_orchestrate.cli.output import (
+    ago,
+    answer,
+    json_option,
+    limit_option,
+    print_table,
+    say_done,
+)
 from ipai_orchestrate.monitor import Alert, AlertRule
 
 
@@ -31,7 +38,7 @@ for command in COMMANDS:
 
 @alerts_command.command("list")
 @click.option("--all", "everything", is_flag=True, help="Those that are over too.")
-@click.option("--limit", default=100, show_default=True, help="How many.")
+@limit_option(100)
 @json_option
 def list_command(everything: bool, limit: int, as_json: bool) -> None:
     """List what is wrong, the worst first.

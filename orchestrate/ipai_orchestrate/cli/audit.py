@@ -6,7 +6,14 @@ from itertools import islice
 
 import click
 
-from ipai_orchestrate.cli.output import answer, console, json_option, print_json, print_table
+from ipai_orchestrate.cli.output import (
+    answer,
+    console,
+    json_option,
+    limit_option,
+    print_json,
+    print_table,
+)
 from ipai_orchestrate.cli.plane import opened_plane
 from ipai_orchestrate.cli.review import (
     access_command,
@@ -40,7 +47,7 @@ for _command in (access_command, tokens_command, retention_command, reviews_comm
 
 @audit_command.command("list")
 @click.option("--secret", "name", metavar="NAME", help="Only this secret.")
-@click.option("--limit", default=50, show_default=True, help="The last how many.")
+@limit_option(50, "The last how many.")
 @json_option
 def list_(name: str | None, limit: int, as_json: bool) -> None:
     """List who stored, asked for, read, changed and was refused secrets; the newest last.

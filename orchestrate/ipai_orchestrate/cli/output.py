@@ -24,6 +24,13 @@ STATUS_STYLES = {
 PIPE_WIDTH = 160
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for machines.")
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def limit_option(most: int, what: str = "How many.") -> Decorator:
+    """The option that says how much of a list is wanted: at least one."""
+    kind = click.IntRange(min=1)
+    return click.option("--limit", type=kind, default=most, show_default=True, help=what)
 
 
 def console() -> Console:

@@ -8,7 +8,14 @@ from datetime import datetime
 
 import click
 
-from ipai_orchestrate.cli.output import ago, answer, json_option, print_table, say_done
+from ipai_orchestrate.cli.output import (
+    ago,
+    answer,
+    json_option,
+    limit_option,
+    print_table,
+    say_done,
+)
 from ipai_orchestrate.cli.plane import find_run, opened_plane
 from ipai_orchestrate.control_plane.capacity import (
     Capacity,
@@ -39,7 +46,7 @@ def queue_command() -> None:
 
 @queue_command.command("list")
 @click.argument("instance_id", metavar="[INSTANCE]", required=False)
-@click.option("--limit", default=100, show_default=True, help="How many.")
+@limit_option(100)
 @json_option
 def list_command(instance_id: str | None, limit: int, as_json: bool) -> None:
     """List queued runs in the order in which workers take them, and what each waits for.
@@ -75,7 +82,7 @@ def _waiting(run: WaitingRun) -> tuple[object, ...]:
 
 @queue_command.command("dead")
 @click.argument("instance_id", metavar="[INSTANCE]", required=False)
-@click.option("--limit", default=100, show_default=True, help="How many.")
+@limit_option(100)
 @click.option("--all", "superseded", is_flag=True, help="Also what a later run has made good.")
 @json_option
 def dead_command(instance_id: str | None, limit: int, superseded: bool, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 
 import click
 
-from ipai_orchestrate.cli.output import ago, answer, console, json_option, print_table
+from ipai_orchestrate.cli.output import ago, answer, console, json_option, limit_option, print_table
 from ipai_orchestrate.pipeline.database import opened_database
 from ipai_orchestrate.releases import ReleaseRegister
 from ipai_orchestrate.releases.records import Promotion, Rollback
@@ -78,7 +78,7 @@ def rollback_command(
 
 @click.command("releases")
 @click.argument("instance_id", metavar="INSTANCE")
-@click.option("--limit", default=20, show_default=True, help="How many.")
+@limit_option(20)
 @json_option
 def releases_command(instance_id: str, limit: int, as_json: bool) -> None:
     """List what an instance ran with, newest first.

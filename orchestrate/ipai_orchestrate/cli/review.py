@@ -5,7 +5,15 @@ from collections.abc import Sequence
 
 import click
 
-from ipai_orchestrate.cli.output import ago, answer, console, json_option, print_json, print_table
+from ipai_orchestrate.cli.output import (
+    ago,
+    answer,
+    console,
+    json_option,
+    limit_option,
+    print_json,
+    print_table,
+)
 from ipai_orchestrate.cli.plane import opened_plane
 from ipai_orchestrate.exceptions import NotFoundError
 from ipai_orchestrate.reviews import Review, ReviewBook, day_of
@@ -96,7 +104,7 @@ def retention_command(year: str | None, sign_off: bool, note: str | None, as_jso
 
 
 @click.command("reviews")
-@click.option("--limit", default=50, show_default=True, help="The last how many.")
+@limit_option(50, "The last how many.")
 @json_option
 def reviews_command(limit: int, as_json: bool) -> None:
     """List the reports that were made, and who has signed them.

@@ -9,7 +9,15 @@ from uuid import UUID
 import click
 from rich.text import Text
 
-from ipai_orchestrate.cli.output import ago, answer, console, json_option, print_table, say_done
+from ipai_orchestrate.cli.output import (
+    ago,
+    answer,
+    console,
+    json_option,
+    limit_option,
+    print_table,
+    say_done,
+)
 from ipai_orchestrate.cli.plane import find_run, opened_plane
 from ipai_orchestrate.control_plane import ControlPlane, LogLine, RunSummary
 from ipai_orchestrate.progress import LEVEL_STYLES, duration
@@ -20,7 +28,7 @@ PAGE = 1000
 
 @click.command("runs")
 @click.argument("instance_id", metavar="[INSTANCE]", required=False)
-@click.option("--limit", default=20, show_default=True, help="How many.")
+@limit_option(20)
 @json_option
 def runs_command(instance_id: str | None, limit: int, as_json: bool) -> None:
     """List runs, newest first.

@@ -6,7 +6,15 @@ from typing import IO
 
 import click
 
-from ipai_orchestrate.cli.output import ago, answer, json_option, print_json, print_table, say_done
+from ipai_orchestrate.cli.output import (
+    ago,
+    answer,
+    json_option,
+    limit_option,
+    print_json,
+    print_table,
+    say_done,
+)
 from ipai_orchestrate.cli.plane import opened_plane
 from ipai_orchestrate.exceptions import ConfigurationError
 
@@ -70,7 +78,7 @@ def set_(instance_id: str, file: IO[str], as_json: bool) -> None:
 
 @state_command.command()
 @click.argument("instance_id", metavar="INSTANCE")
-@click.option("--limit", default=20, show_default=True, help="How many.")
+@limit_option(20)
 @json_option
 def history(instance_id: str, limit: int, as_json: bool) -> None:
     """List past states, newest first.

@@ -3,7 +3,7 @@
 
 import click
 
-from ipai_orchestrate.cli.output import ago, answer, json_option, print_table
+from ipai_orchestrate.cli.output import ago, answer, json_option, limit_option, print_table
 from ipai_orchestrate.cli.plane import find_run, opened_plane
 from ipai_orchestrate.control_plane import RunCost
 from ipai_orchestrate.progress import duration
@@ -14,7 +14,7 @@ MEBIBYTE = 1 << 20
 @click.command("usage", short_help="Show what runs took: processor, memory, requests, bytes.")
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option("--instance", "instance_id", help="Only runs of this instance.")
-@click.option("--limit", default=20, show_default=True, help="How many.")
+@limit_option(20)
 @json_option
 def usage_command(run: str | None, instance_id: str | None, limit: int, as_json: bool) -> None:
     """Show what runs took, newest first; a run by its id or the start of it, by its streams.

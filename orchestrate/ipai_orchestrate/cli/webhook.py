@@ -8,7 +8,15 @@ from datetime import timedelta
 import click
 
 from ipai_orchestrate.cli.notifier import allow_option
-from ipai_orchestrate.cli.output import ago, answer, console, json_option, print_table, say_done
+from ipai_orchestrate.cli.output import (
+    ago,
+    answer,
+    console,
+    json_option,
+    limit_option,
+    print_table,
+    say_done,
+)
 from ipai_orchestrate.exceptions import ConfigurationError, NotFoundError
 from ipai_orchestrate.notify import Delivery, Endpoint, Outbox
 from ipai_orchestrate.notify.address_guard import AddressGuard
@@ -265,7 +273,7 @@ def _deliver(outbox: Outbox, sender: Sender, number: int) -> None:
     type=click.Choice(["pending", "sending", "delivered", "dead"]),
     help="Only these; dead: given up.",
 )
-@click.option("--limit", default=20, show_default=True, help="How many.")
+@limit_option(20)
 @json_option
 def deliveries(endpoint_id: str | None, status: str | None, limit: int, as_json: bool) -> None:
     """List deliveries, newest first.
