@@ -12,7 +12,8 @@ OrchestrateError                  70  our bug, unless a subclass says otherwise
 ├── MigrationError                78  the schema and this version of the program do not fit
 └── ControlPlaneError              1  the control plane refused; carries SQLSTATE, detail and hint
     ├── NotFoundError              1  no such connector, instance, run or version
-    ├── ConflictError             75  busy or in another status: wait, or end what is active
+    ├── ConflictError             78  in another status: first do what the hint says
+    │   └── BusyError             75  something is active or was quicker: trying again later helps
     ├── LeaseLostError            75  another worker owns the run: stop, write nothing more
     └── RefusedError              78  the value itself is not acceptable
 """
@@ -103,7 +104,13 @@ class NotFoundError(ControlPlaneError):
 
 
 class ConflictError(ControlPlaneError):
-    """The thing exists but is busy or in a status that forbids the call."""
+    """The thing exists, but in a status that forbids the call until somebody changes it."""
+
+    exit_code: ClassVar[int] = 78
+
+
+class BusyError(ConflictError):
+    """Something else is active or was quicker; the same call later may well succeed."""
 
     exit_code: ClassVar[int] = 75
 

@@ -201,7 +201,7 @@ def test_an_instance_is_added_listed_shown_changed_and_paused(ipai, instance):
     assert [("one", "paused", None)] == [(i["id"], i["status"], i["schedule"]) for i in listed]
     assert "pages" not in ipai("instance", "show", "one")
     assert "paused" in ipai("instance", "list")
-    assert "ipai instance set INSTANCE --status active" in ipai("run", "one", code=75)
+    assert "ipai instance set INSTANCE --status active" in ipai("run", "one", code=78)
 
 
 def test_settings_come_from_a_file_too(ipai, tmp_path):
@@ -242,7 +242,7 @@ def test_a_file_without_settings_is_refused(ipai, tmp_path, text):
 
 def test_what_exists_is_not_added_again_and_what_does_not_is_named(ipai, instance):
     assert "ipai instance set one" in ipai(
-        "instance", "add", "one", "--connector", "scripted", code=75
+        "instance", "add", "one", "--connector", "scripted", code=78
     )
     assert "'nobody' does not exist" in ipai("instance", "show", "nobody", code=1)
     assert "ipai instance list" in ipai("run", "nobody", code=1)

@@ -12,7 +12,8 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from ipai_orchestrate.control_plane import ControlPlane
-from ipai_orchestrate.exceptions import ConfigurationError, RefusedError
+from ipai_orchestrate.control_plane.errors import passes
+from ipai_orchestrate.exceptions import BusyError, ConfigurationError, ConflictError, RefusedError
 from ipai_orchestrate.scheduler.occurrences import Rule
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -190,3 +191,45 @@ def test_bookmarks_that_are_no_object_are_not_stored(
 
     with pytest.raises(RefusedError, match="no JSON object"):
         control_plane.state_set("github-acme", {"bookmarks": 3})
+
+
+# How conflicts end without anybody doing something: exit code 75 instead of 78.
+PASSING = {
+    "Cancel the run, or wait for its end, then archive.",
+    "Leave the run to the workers: it goes on by itself after that.",
+    "Read it again.",
+    "Read the state again and repeat.",
+    "Try again.",
+    "Wait for its end or cancel it. If the worker died, the instance is free when the lease ends.",
+    "Wait for its end, or cancel it with cancel_pipeline(run_id).",
+    "Wait for its end, or cancel it.",
+    "Wait for one of them to end.",
+    "Wait for one to end, or raise the limit with set_source_limit(source_type, max_running).",
+}
+
+
+def test_it_is_known_of_every_conflict_whether_it_passes_by_itself(connection: Connection) -> None:
+    hints = r"""
+        select distinct h.words[1] from pg_proc as p
+        join pg_namespace as n on n.oid = p.pronamespace and n.nspname = 'connectors',
+            regexp_matches(p.prosrc, 'raise sqlstate ''PT409''.*?;\s*\n', 'g') as r (raised),
+            regexp_matches(r.raised[1], 'hint = ''((?:[^'']|'''')*)''') as h (words)
+    """
+    found = {hint for (hint,) in connection.execute(hints).fetchall()}
+
+    assert len(found) > len(PASSING)
+    assert {hint for hint in found if passes(hint)} == PASSING
+
+
+def test_a_conflict_that_passes_is_told_from_one_that_somebody_must_end(
+    control_plane: ControlPlane, make_instance: Callable[..., str]
+) -> None:
+    name = make_instance()
+    assert control_plane.claim(control_plane.enqueue(name), "worker")
+    with pytest.raises(BusyError, match="has the active run") as busy:
+        control_plane.claim(control_plane.enqueue(name), "worker")
+    control_plane.set_instance_status(name, "paused")
+    with pytest.raises(ConflictError, match="is paused") as paused:
+        control_plane.enqueue(name)
+
+    assert (busy.value.exit_code, paused.value.exit_code) == (75, 78)

@@ -179,7 +179,7 @@ def test_the_stand_in_leads_through_all_of_it_again_and_again(ipai, monkeypatch)
 
 def test_the_stand_in_never_goes_on_top_of_a_real_instance(ipai, make_instance):
     make_instance("github-acme")
-    said = ipai("init", "github", "--id", "github-acme", "--sandbox", "--yes", code=75).output
+    said = ipai("init", "github", "--id", "github-acme", "--sandbox", "--yes", code=78).output
 
     assert "is a real one" in said
 
@@ -187,7 +187,7 @@ def test_the_stand_in_never_goes_on_top_of_a_real_instance(ipai, make_instance):
 def test_an_instance_of_another_source_keeps_its_name(ipai, make_instance):
     make_instance("jira-acme", "jira")
 
-    assert "--id" in ipai("init", "github", "--id", "jira-acme", "--yes", code=75).output
+    assert "--id" in ipai("init", "github", "--id", "jira-acme", "--yes", code=78).output
 
 
 # -- on a terminal -------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def test_a_dead_run_is_shown_and_queued_again(
     again = json.loads(ipai("queue", "requeue", run.id, "--attempts", 2, "--json"))["run_id"]
     assert again[:8] in ipai("queue", "requeue", run.id)
     assert "Nothing has failed" in ipai("queue", "dead")
-    assert "has not failed: it is queued" in ipai("queue", "requeue", again, code=75)
+    assert "has not failed: it is queued" in ipai("queue", "requeue", again, code=78)
 
 
 def test_a_source_is_limited_and_freed(

@@ -768,7 +768,7 @@ def test_the_commands_tell_what_they_do(
     assert "until it is promoted" not in planned
     assert "--exit-code is for --plan" in ipai("apply", folder, "--exit-code", code=78)
 
-    assert "has not succeeded in staging" in ipai("promote", "demo-staging", code=75)
+    assert "has not succeeded in staging" in ipai("promote", "demo-staging", code=78)
     succeed(control_plane, "demo-staging")
     assert "Created demo-production in production with version 2. Proven by run" in ipai(
         "promote", "demo-staging"

@@ -92,15 +92,15 @@ def test_an_endpoint_is_paused_resumed_and_rotated(ipai: Callable[..., str], end
         "webhook", "rotate", "one", "--secret", "${NEW_SECRET}"
     )
     assert "another secret" in ipai(
-        "webhook", "add", "one", "https://x.example.com", "--secret", REF, code=75
+        "webhook", "add", "one", "https://x.example.com", "--secret", REF, code=78
     )
     assert "ipai webhook rotate ENDPOINT" in ipai(
-        "webhook", "add", "one", "https://x.example.com", "--secret", REF, code=75
+        "webhook", "add", "one", "https://x.example.com", "--secret", REF, code=78
     )
     assert "disabled by" in (
         ipai("webhook", "set", "one", "--status", "disabled") and ipai("webhook", "list")
     )
-    assert "ipai webhook set ENDPOINT --status active" in ipai("webhook", "test", "one", code=75)
+    assert "ipai webhook set ENDPOINT --status active" in ipai("webhook", "test", "one", code=78)
 
 
 @pytest.mark.parametrize(

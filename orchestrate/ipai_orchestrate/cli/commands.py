@@ -95,6 +95,6 @@ def main() -> None:
     """Move data from its sources to Postgres, in layers: Bronze as delivered, Silver, Gold.
 
     Without IPAI_DATABASE_URL everything happens in an embedded Postgres that starts and stops by
-    itself; with it, in the database it names. Exit codes: 0 done, 78 change a setting, 77 renew
+    itself; with it, in the database it names. Exit codes: 0 done, 78 do what it says, 77 renew
     credentials, 75 try again later, 65 records went to the dead letters, 70 our bug, 1 other.
     """

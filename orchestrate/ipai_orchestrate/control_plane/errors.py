@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 
 from ipai_orchestrate.exceptions import (
+    BusyError,
     ConfigurationError,
     ConflictError,
     ControlPlaneError,
@@ -23,6 +26,10 @@ _BY_SQLSTATE: dict[str, type[ControlPlaneError]] = {
     "PT410": LeaseLostError,
     "PT422": RefusedError,
 }
+# A conflict passes by itself where its hint says to wait or to do the same again.
+_PASSES = re.compile(
+    r"\bwait for\b|^(try|read \w+( state)?) again\b|^leave the run to", re.IGNORECASE
+)
 _NOT_MIGRATED = {"3F000", "42883", "42P01"}
 _NOT_ALLOWED = "42501"
 
@@ -44,9 +51,13 @@ def translate(error: psycopg.Error) -> OrchestrateError:
         )
     if not sqlstate or sqlstate[:2] in {"08", "57"}:
         return DatabaseUnavailableError(f"The connection to the database broke: {text}.")
-    return _BY_SQLSTATE.get(sqlstate, ControlPlaneError)(
-        text,
-        sqlstate=sqlstate,
-        detail=diagnosis.message_detail or "",
-        hint=diagnosis.message_hint or "",
-    )
+    hint = diagnosis.message_hint or ""
+    kind = _BY_SQLSTATE.get(sqlstate, ControlPlaneError)
+    if kind is ConflictError and passes(hint):
+        kind = BusyError
+    return kind(text, sqlstate=sqlstate, detail=diagnosis.message_detail or "", hint=hint)
+
+
+def passes(hint: str) -> bool:
+    """Whether a conflict with this hint ends without anybody doing something about it."""
+    return _PASSES.search(hint) is not None

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from ipai_orchestrate.control_plane import ClaimedRun, ControlPlane, Mode
 from ipai_orchestrate.embedded.home import home_of
-from ipai_orchestrate.exceptions import ConflictError, ControlPlaneError
+from ipai_orchestrate.exceptions import BusyError, ControlPlaneError
 from ipai_orchestrate.pipeline.database import Database
 from ipai_orchestrate.pipeline.observer import Observer
 from ipai_orchestrate.pipeline.runner import RunOptions, RunResult, perform
@@ -85,7 +85,7 @@ def _claim(plane: ControlPlane, request: RunRequest, lease_seconds: int) -> Clai
         run = plane.claim(run_id, f"{socket.gethostname()}:{os.getpid()}", lease_seconds)
     if run is None:
         message = f"Run {run_id} was taken by another worker."
-        raise ConflictError(message)
+        raise BusyError(message)
     return run
 
 

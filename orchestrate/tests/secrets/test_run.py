@@ -158,7 +158,7 @@ def test_a_check_a_dry_run_and_a_listing_get_them_too(
 def test_a_run_without_its_secret_fails_as_configuration_and_says_what_to_do(
     ipai: Callable[..., str], instance: str, control_plane: ControlPlane
 ) -> None:
-    ipai("secret", "delete", "one/key", code=75)
+    ipai("secret", "delete", "one/key", code=78)
     ipai("secret", "delete", "one/key", "--force")
     ipai("run", instance, code=78)
     (run,) = control_plane.runs()
@@ -181,7 +181,7 @@ def test_the_commands_about_secrets_answer(
     ipai: Callable[..., str], instance: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "home" / FILE_NAME
-    assert "exists" in ipai("secret", "set", "one/token", code=75, stdin="x")
+    assert "exists" in ipai("secret", "set", "one/token", code=78, stdin="x")
     assert "The value is empty" in ipai("secret", "set", "two", code=78, stdin="\n")
     assert "is no time" in ipai("secret", "set", "two", "--expires-at", "soon", code=78, stdin="x")
     both = ("--overlap", "1h", "--revoke")
