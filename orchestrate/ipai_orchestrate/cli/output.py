@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 STATUS_STYLES = {
     "succeeded": "green",
@@ -22,6 +24,8 @@ STATUS_STYLES = {
 }
 
 PIPE_WIDTH = 160
+_GAP = 2  # between two columns
+_SENTENCES = 0.45  # the part of a narrow line that sentences may ask for
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for machines.")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -48,17 +52,46 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(_plain(value), indent=2, default=str, ensure_ascii=False))
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
-    """Write a table, or say in words that there is nothing in it."""
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    empty: str,
+    spare: Sequence[str] = (),
+) -> None:
+    """Write a table, or say in words that there is nothing in it.
+
+    On a narrow terminal columns of `spare` are left out, the first first, until the last column,
+    which holds sentences, has room.
+    """
+    out = console()
+    cells = [[_cell(value) for value in row] for row in rows]
+    if not cells:
+        out.print(empty)
+        return
+    shown = _fitting(columns, cells, spare, out.width) if out.width < PIPE_WIDTH else columns
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
+    for column in shown:
         table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*[_cell(value) for value in row])
-    if table.row_count:
-        console().print(table)
-    else:
-        console().print(empty)
+    for row in cells:
+        table.add_row(*[text for name, text in zip(columns, row, strict=True) if name in shown])
+    out.print(table)
+
+
+def _fitting(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], spare: Sequence[str], width: int
+) -> list[str]:
+    """The columns beside which the last one has what it needs, or a good part of the width."""
+    needed = {
+        name: max(cell_len(name), *(Text.from_markup(text).cell_len for text in texts))
+        for name, *texts in zip(columns, *cells, strict=True)
+    }
+    *others, last = columns
+    room = min(needed[last], int(width * _SENTENCES))
+    for name in spare:
+        if sum(needed[one] + _GAP for one in others) + room <= width:
+            break
+        others.remove(name)
+    return [*others, last]
 
 
 def answer(value: Any, as_json: bool, show: Callable[[], None]) -> None:

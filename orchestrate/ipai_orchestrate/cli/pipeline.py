@@ -208,7 +208,8 @@ def _show(run: PipelineRun) -> None:
     ]
     title = f"{run.pipeline} {run.status}, started {ago(run.started_at)} ({run.triggered_by})"
     console().print(f"{title}\n")
-    print_table(("Step", "Instance", "Status", "Run", "Rows", "What happened"), rows, "")
+    columns = ("Step", "Instance", "Status", "Run", "Rows", "What happened")
+    print_table(columns, rows, "", spare=("Instance", "Rows"))
     if run.error_summary:
         console().print(f"\n[red]{escape(run.error_summary)}[/]")
 

@@ -107,7 +107,8 @@ def dead_command(instance_id: str | None, limit: int, superseded: bool, as_json:
         )
         for run in found
     ]
-    answer(found, as_json, lambda: print_table(columns, rows, "Nothing has failed for good."))
+    empty, spare = "Nothing has failed for good.", ("Attempts", "Class", "Ended")
+    answer(found, as_json, lambda: print_table(columns, rows, empty, spare))
 
 
 @queue_command.command("requeue")

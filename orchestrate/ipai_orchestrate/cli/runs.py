@@ -43,7 +43,8 @@ def runs_command(instance_id: str | None, limit: int, as_json: bool) -> None:
     columns = ("Run", "Instance", "Mode", "Status", "Started", "Took", "Rows", "What happened")
     rows = [_row(run) for run in found]
     empty = "No runs yet. Start one: ipai run --help"
-    answer(found, as_json, lambda: print_table(columns, rows, empty))
+    spare = ("Mode", "Took", "Rows")
+    answer(found, as_json, lambda: print_table(columns, rows, empty, spare))
 
 
 def _row(run: RunSummary) -> tuple[object, ...]:

@@ -287,7 +287,8 @@ def deliveries(endpoint_id: str | None, status: str | None, limit: int, as_json:
         found = outbox.deliveries(endpoint_id, status, limit)
     columns = ("Delivery", "Endpoint", "Event", "Run", "Status", "Tries", "Answer", "What happened")
     rows = [_delivery_row(one) for one in found]
-    answer(found, as_json, lambda: print_table(columns, rows, "No deliveries."))
+    spare = ("Tries", "Event", "Run")
+    answer(found, as_json, lambda: print_table(columns, rows, "No deliveries.", spare))
 
 
 @webhook_command.command()
