@@ -79,17 +79,20 @@ def _row_groups(table: LakeTable, files: list[DataFile]) -> Iterator[pa.RecordBa
     rows = size = 0
     for file in files:
         for batch in table.read(file, table.shape.schema.names):
-            if waiting and (rows + batch.num_rows > _GROUP_ROWS or size > _GROUP_BYTES):
-                yield _joined(table, waiting)
-                waiting, rows, size = [], 0, 0
-            waiting.append(batch)
             rows, size = rows + batch.num_rows, size + batch.nbytes
+            if waiting and (rows > _GROUP_ROWS or size > _GROUP_BYTES):
+                yield _joined(table, waiting)
+                rows, size = batch.num_rows, batch.nbytes
+            waiting.append(batch)
     if waiting:
         yield _joined(table, waiting)
 
 
 def _joined(table: LakeTable, batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """All of them as one, in whose place they are given up."""
     whole = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
+    batches.clear()
+    pa.default_memory_pool().release_unused()
     columns = [
         column.dictionary_encode() if pa.types.is_dictionary(field.type) else column
         for column, field in zip(whole.columns, table.shape.schema, strict=True)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Parquet file of rows and what the table's log says about it."""
 
-from collections.abc import Iterable, Mapping
+import io
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -57,25 +58,72 @@ def new_path(shape: TableShape, day: str) -> str:
     return f"{shape.day}={day}/part-{uuid4().hex}.zstd.parquet"
 
 
-def write_parquet(batches: Iterable[pa.RecordBatch], sink: Any, shape: TableShape) -> Any:
-    """Write row groups to a file object or path; returns the file's Parquet metadata."""
-    collected: list[Any] = []
-    has_position = "position" in shape.schema.names
-    with pq.ParquetWriter(
-        sink,
-        shape.schema,
-        compression="zstd",
-        compression_level=_COMPRESSION_LEVEL,
-        use_dictionary=list(shape.repeated),
-        column_encoding={"position": "DELTA_BINARY_PACKED"} if has_position else None,
-        write_statistics=shape.measured,
-        write_page_index=True,
-        store_schema=False,
-        metadata_collector=collected,
-    ) as writer:
-        for batch in batches:
-            writer.write_batch(batch, row_group_size=batch.num_rows)
-    return collected[0]
+class _Pieces(io.RawIOBase):
+    """What a Parquet writer has written since somebody took it away.
+
+    The writer never meets a disk or a store: when one refuses a page, closing the writer raises
+    another error in place of theirs, which says nothing about the cause.
+    """
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def writable(self) -> bool:
+        """It can be written."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Keep some bytes."""
+        self._pieces.append(bytes(data))
+        self._size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        """How much was written in all."""
+        return self._size
+
+    def take(self) -> list[bytes]:
+        """What came since the last time."""
+        taken, self._pieces = self._pieces, []
+        return taken
+
+
+@dataclass
+class ParquetContent:
+    """Row groups as the bytes of a Parquet file, made one by one as they are asked for."""
+
+    batches: Iterable[pa.RecordBatch]
+    shape: TableShape
+    metadata: Any = None
+    """The file's own metadata, once all of it was made."""
+
+    def pieces(self) -> Generator[bytes]:
+        """The bytes in their order; of one row group at a time."""
+        sink = _Pieces()
+        collected: list[Any] = []
+        with self._writer(sink, collected) as writer:
+            for batch in self.batches:
+                writer.write_batch(batch, row_group_size=batch.num_rows)
+                del batch  # its memory is needed to make the next one
+                yield from sink.take()
+        yield from sink.take()
+        self.metadata = collected[0]
+
+    def _writer(self, sink: _Pieces, collected: list[Any]) -> Any:
+        names = self.shape.schema.names
+        return pq.ParquetWriter(
+            sink,
+            self.shape.schema,
+            compression="zstd",
+            compression_level=_COMPRESSION_LEVEL,
+            use_dictionary=list(self.shape.repeated),
+            column_encoding={"position": "DELTA_BINARY_PACKED"} if "position" in names else None,
+            write_statistics=self.shape.measured,
+            write_page_index=True,
+            store_schema=False,
+            metadata_collector=collected,
+        )
 
 
 def describe(shape: TableShape, metadata: Any, path: str, day: str, size: int) -> DataFile:

@@ -4,13 +4,13 @@
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from target_bronze_lake.data_file import DataFile, describe, new_path, write_parquet
+from target_bronze_lake.data_file import DataFile, ParquetContent, describe, new_path
 from target_bronze_lake.delta_log import DeltaLog
 from target_bronze_lake.faults import STORE_ERRORS
 from target_bronze_lake.manifest_log import ManifestLog
@@ -78,12 +78,11 @@ class LakeTable:
 
     def write(self, day: str, batches: Iterable[pa.RecordBatch]) -> DataFile:
         """Store a file that nobody sees yet."""
-        sink = pa.BufferOutputStream()
-        metadata = write_parquet(batches, sink, self.shape)
-        content: Any = sink.getvalue()
+        content = ParquetContent(batches, self.shape)
         path = new_path(self.shape, day)
-        self.storage.write(f"{self.path}/{path}", content)
-        return describe(self.shape, metadata, path, day, content.size)
+        with contextlib.closing(content.pieces()) as pieces:
+            size = self.storage.write(f"{self.path}/{path}", pieces)
+        return describe(self.shape, content.metadata, path, day, size)
 
     def read(
         self, file: DataFile, columns: list[str], rows: int = _READ_ROWS
@@ -92,7 +91,10 @@ class LakeTable:
         with contextlib.closing(self.storage.open_file(f"{self.path}/{file.path}")) as source:
             parquet = pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
             for group in range(parquet.num_row_groups):
-                yield from parquet.iter_batches(rows, row_groups=[group], columns=columns)
+                # each thread would keep memory of its own
+                yield from parquet.iter_batches(
+                    rows, row_groups=[group], columns=columns, use_threads=False
+                )
 
     def discard(self, files: Iterable[DataFile]) -> None:
         """Remove files that no commit speaks of; what stays is left to vacuum."""

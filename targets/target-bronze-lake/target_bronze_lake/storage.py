@@ -4,6 +4,7 @@
 import contextlib
 import io
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,9 @@ from obstore.store import LocalStore, ObjectStore, S3Store
 from ipai_kit.exceptions import ConfigurationError
 from target_bronze_lake.settings import Settings
 
-_PART_BYTES: Final = 16 << 20
+_PART_BYTES: Final = 8 << 20
+_PARTS_AT_ONCE: Final = 4
+_UNFINISHED: Final = ".unfinished"
 _TIMEOUT: Final = 60
 _CONNECT_TIMEOUT: Final = 10
 _RETRIES: Final = 3
@@ -48,26 +51,58 @@ class Storage:
     options: dict[str, str] = field(repr=False, default_factory=dict)
     """What the Delta library needs to reach the same place."""
 
-    def write(self, path: str, data: Any) -> None:
-        """Store an object whole or not at all, durably."""
+    def write(self, path: str, pieces: Iterable[bytes]) -> int:
+        """Store an object whole or not at all, durably, as its pieces come; returns its size."""
         if self.folder is None:
-            is_large = len(data) > 2 * _PART_BYTES
-            obstore.put(
-                self.store, path, bytes(data), use_multipart=is_large, chunk_size=_PART_BYTES
-            )
-            return
+            return self._upload(path, iter(pieces))
         target = self.folder / path
+        unfinished = target.with_name(target.name + _UNFINISHED)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with target.open("xb") as file:
-                file.write(data)
+            with unfinished.open("xb") as file:
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
+                size = file.tell()
+            unfinished.rename(target)
         except BaseException:
             with contextlib.suppress(OSError):
-                target.unlink(missing_ok=True)
+                unfinished.unlink(missing_ok=True)
             raise
         sync_folder(target.parent)
+        return size
+
+    def _upload(self, path: str, pieces: Iterator[bytes]) -> int:
+        """Put a small object at once, a larger one in parts, which are aborted when one fails."""
+        first: list[bytes] = []
+        size = 0
+        for piece in pieces:
+            first.append(piece)
+            size += len(piece)
+            if size > 2 * _PART_BYTES:
+                break
+        else:
+            obstore.put(self.store, path, b"".join(first), use_multipart=False)
+            return size
+
+        def everything() -> Iterator[bytes]:
+            nonlocal size
+            first.reverse()
+            while first:
+                yield first.pop()
+            for piece in pieces:
+                size += len(piece)
+                yield piece
+
+        obstore.put(
+            self.store,
+            path,
+            everything(),
+            use_multipart=True,
+            chunk_size=_PART_BYTES,
+            max_concurrency=_PARTS_AT_ONCE,
+        )
+        return size
 
     def create(self, path: str, data: bytes) -> None:
         """Store an object unless there is one; raises obstore's AlreadyExistsError."""

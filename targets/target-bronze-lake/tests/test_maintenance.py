@@ -109,11 +109,12 @@ def test_a_run_after_compaction_goes_on(
     assert '"new"' in lake.newest()["[3]"]
 
 
+@pytest.mark.parametrize("ending", ["", ".unfinished"])
 def test_files_that_no_commit_speaks_of_are_vacuumed_when_they_are_old(
-    lake: Any, command: Make, many_small_files: Make
+    lake: Any, command: Make, many_small_files: Make, ending: str
 ) -> None:
     many_small_files()
-    orphan = parquet_files(lake)[0].with_name("part-of-a-killed-run.zstd.parquet")
+    orphan = parquet_files(lake)[0].with_name(f"part-of-a-killed-run.zstd.parquet{ending}")
     orphan.write_bytes(b"half")
 
     assert command("vacuum")[1][0]["removed"] == 0
