@@ -34,6 +34,7 @@ from ipai_orchestrate.control_plane.records import (
     StateVersion,
     StoredState,
 )
+from ipai_orchestrate.control_plane.storable import storable_json, storable_text
 from ipai_orchestrate.server_version import require_supported
 
 _QUERIES = load_queries()
@@ -202,7 +203,7 @@ class ControlPlane:
         """End a run badly, or as cancelled by class `cancelled`."""
         arguments = _lease(run) | {
             "error_class": error_class,
-            "error_summary": summary,
+            "error_summary": storable_text(summary),
             "exit_code": exit_code,
             "retry_at": retry_at,
             "rows_processed": rows,
@@ -243,11 +244,11 @@ class ControlPlane:
 
     def append_logs(self, run: ClaimedRun, rows: Rows) -> int:
         """Add lines (at, level, stream, source, message, fields); return the last number."""
-        return int(self._value("append_logs", _lease(run) | {"logs": Jsonb(list(rows))}))
+        return int(self._value("append_logs", _lease(run) | {"logs": storable_json(list(rows))}))
 
     def record_streams(self, run: ClaimedRun, rows: Rows) -> None:
         """Write totals so far: stream, received, inserted, updated, unchanged, dead and so on."""
-        self._value("record_streams", _lease(run) | {"streams": Jsonb(list(rows))})
+        self._value("record_streams", _lease(run) | {"streams": storable_json(list(rows))})
 
     def record_usage(self, run: ClaimedRun, usage: Mapping[str, Mapping[str, Any]]) -> None:
         """Write what its processes took: by tap and target, user_seconds and so on."""

@@ -10,6 +10,7 @@ from psycopg.rows import scalar_row
 from ipai_orchestrate.control_plane import ClaimedRun
 from ipai_orchestrate.control_plane.errors import translate
 from ipai_orchestrate.control_plane.queries import load_queries
+from ipai_orchestrate.control_plane.storable import storable_text
 
 _QUERIES = load_queries(files(__package__).joinpath("queries.sql").read_text(encoding="utf-8"))
 
@@ -18,7 +19,7 @@ Connection = psycopg.Connection[Any]
 
 def hand_back(connection: Connection, run: ClaimedRun, reason: str) -> str | None:
     """Queue the run again, uncounted, for another worker; None when it was to be cancelled."""
-    retry_id = _ask(connection, "hand_back", run, reason=reason)
+    retry_id = _ask(connection, "hand_back", run, reason=storable_text(reason))
     return None if retry_id is None else str(retry_id)
 
 

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What workers report of a run that does not fit: refused in words, or put right and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from ipai_orchestrate.control_plane import ClaimedRun, ControlPlane
+from ipai_orchestrate.control_plane.storable import storable_json, storable_text
+from ipai_orchestrate.exceptions import RefusedError
+
+
+@pytest.fixture
+def run(control_plane: ControlPlane, make_instance: Callable[..., str]) -> ClaimedRun:
+    claimed = control_plane.claim(control_plane.enqueue(make_instance()), "worker")
+    assert claimed is not None
+    return claimed
+
+
+@pytest.mark.parametrize(
+    "figure", ["received", "inserted", "updated", "unchanged", "dead", "requests", "bytes"]
+)
+def test_a_figure_below_zero_is_refused(
+    control_plane: ControlPlane, run: ClaimedRun, figure: str
+) -> None:
+    with pytest.raises(RefusedError, match="of stream 'issues' is below zero") as caught:
+        control_plane.record_streams(run, [{"stream": "issues", figure: -1}])
+
+    assert "totals since the run began" in caught.value.hint
+
+
+@pytest.mark.parametrize("at", ["yesterday-ish", "2026-13-45", "1700000000", "", "infinity", 5])
+def test_a_log_line_with_a_time_that_is_none_is_kept_as_of_now(
+    control_plane: ControlPlane, run: ClaimedRun, at: object
+) -> None:
+    control_plane.append_logs(run, [{"message": "before"}, {"at": at, "message": "odd"}])
+
+    first, odd = control_plane.logs(run.id)
+    assert (odd.message, odd.at >= first.at) == ("odd", True)
+
+
+def test_what_cannot_be_stored_is_replaced_and_no_line_is_lost(
+    control_plane: ControlPlane, run: ClaimedRun
+) -> None:
+    odd = {"message": "a\0b\ud800c \\u0000", "stream": "s\0", "fields": {"k\0": ["\0\0"]}}
+    control_plane.append_logs(run, [{"message": "before"}, odd, {"message": "after"}])
+    control_plane.record_streams(run, [{"stream": "issues", "skipped_reason": "no\0reason"}])
+    control_plane.fail(run, "internal", "It said \0 and \udfff.", 70)
+
+    before, line, after = control_plane.logs(run.id)
+    assert (before.message, after.message) == ("before", "after")
+    assert (line.message, line.stream) == ("a\ufffdb?c \\u0000", "s\ufffd")
+    assert line.fields == {"k\ufffd": ["\ufffd\ufffd"]}
+    assert control_plane.run_status(run.id).error_summary == "It said \ufffd and ?."
+
+
+def test_what_can_be_stored_stays_as_it_is() -> None:
+    text = "grün \\u0000 \\\\u0000 \U0001f600"
+
+    assert storable_text(text) == text
+    assert storable_json([text]).obj == [text]
+
+
+@pytest.mark.parametrize(
+    ("function", "reported"),
+    [("append_connector_logs", []), ("record_run_streams", []), ("record_run_usage", {})],
+)
+def test_no_run_is_told_in_words(
+    connection: psycopg.Connection[Any], function: str, reported: object
+) -> None:
+    call = f"select connectors.{function}(null, gen_random_uuid(), %s)"
+    with pytest.raises(psycopg.Error, match="No run is named") as caught:
+        connection.execute(call.encode(), [Jsonb(reported)])
+
+    assert caught.value.sqlstate == "PT422"
