@@ -43,6 +43,9 @@ def trapper(server: Any, database: str) -> Iterator[tuple[Connection, list[str]]
             own.add_notice_handler(lambda said: caught.append(str(said.message_primary)))
             yield own, caught
     finally:
+        # The types of a closed connection are gone when its server process is.
+        gone = "select pg_terminate_backend(pid, 30000) from pg_stat_activity where usename = 'trapper'"
+        server.execute(gone)
         server.execute(sql.SQL("drop role trapper"))
 
 
