@@ -194,7 +194,11 @@ def open_storage(settings: Settings) -> Storage:
     parts = urlsplit(settings.lake_url)
     if parts.scheme == "file":
         folder = Path(unquote(parts.path))
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            message = f"Setting 'lake_url' cannot be {settings.lake_url!r}: there is a file."
+            raise ConfigurationError(message, next_step="Name a folder.") from error
         return Storage(folder.as_uri(), LocalStore(folder), folder)
     given = {
         "endpoint": settings.endpoint_url,
