@@ -109,6 +109,20 @@ def test_an_input_that_ends_inside_a_message_says_so() -> None:
     assert "Line 2 of the input ends inside a message" in str(block.fault)
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"\xef\xbb\xbf" + b'{"type": "SCHEMA", "stream": "s", "schema": {}}\n',
+        '\ufeff{"type": "STATE", "value": 1}\n'.encode("utf-16-le"),
+    ],
+)
+def test_a_byte_order_mark_at_the_start_is_named(block: bytes) -> None:
+    fault = MessageDecoder().decode(block).fault
+
+    assert fault is not None
+    assert "starts with a byte order mark (BOM)" in str(fault)
+
+
 def test_a_last_line_without_newline_is_a_line() -> None:
     assert decode(b'{"type":"A"}', is_cut_off=True).messages[0].type == "A"
 

@@ -33,6 +33,8 @@ _PROTOCOL_WORDS: Final = frozenset(
     )
 )
 _WORD: Final = re.compile(r"\w+")
+_BYTE_ORDER_MARKS: Final = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+"""Of UTF-8, and of UTF-16 as some shells write it when they redirect."""
 _NOTHING: Final = msgspec.Raw(b"")
 NUL_ESCAPE: Final = b"\\u0000"
 
@@ -219,6 +221,11 @@ def open_source(stream: IO[str] | IO[bytes], wake_descriptor: int) -> ByteSource
 
 def malformed_line(line: int, text: bytes, error: str, *, is_cut_off: bool = False) -> InputError:
     """The error for a line that is no Singer message; shows its shape but none of its values."""
+    if line == 1 and text.startswith(_BYTE_ORDER_MARKS):
+        return InputError(
+            "The input starts with a byte order mark (BOM), which no Singer message has.",
+            next_step="Have the tap, or what wrote its output to a file, write UTF-8 without it.",
+        )
     what = "ends inside a message" if is_cut_off else "is not a Singer message"
     return InputError(
         f"Line {line} of the input {what}: {error}. It starts with {redacted_head(text)!r}",
