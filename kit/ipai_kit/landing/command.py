@@ -27,6 +27,7 @@ from ipai_kit.exceptions import (
 from ipai_kit.landing.events import EventLog
 from ipai_kit.landing.program import TargetProgram
 from ipai_kit.landing.run import TargetRun
+from ipai_kit.landing.settings import misspelt
 from ipai_kit.landing.stop_signal import StopSignal
 from ipai_kit.singer.reader import open_source
 
@@ -79,6 +80,7 @@ def land(program: TargetProgram, config: Mapping[str, Any], stream: IO[str] | IO
     gc.set_threshold(_ALLOCATIONS_BETWEEN_COLLECTIONS)
     stop = StopSignal()
     stop.install()
+    warn_of_unknown(events, program.config_schema, config)
     try:
         landing = program.prepare(config, os.environ)
         with closing(stop), closing(TargetRun(landing, events, stop)) as run:
@@ -90,6 +92,18 @@ def land(program: TargetProgram, config: Mapping[str, Any], stream: IO[str] | IO
         text = f"The target failed: {type(error).__name__} in {_place(error)}."
         return report(events, InternalError(text, next_step="Report it."))
     return 0
+
+
+def warn_of_unknown(
+    events: EventLog, config_schema: Mapping[str, Any], config: Mapping[str, Any]
+) -> None:
+    """Warn of settings that have no meaning, most often because they are misspelt."""
+    for name, nearest in misspelt(config_schema, config).items():
+        hint = f" Did you mean {nearest!r}?" if nearest else ""
+        message = f"Setting {name!r} is not known and is ignored.{hint}"
+        events.emit(
+            "unknown_setting", level="warning", setting=name, nearest=nearest, message=message
+        )
 
 
 def report(events: EventLog, error: ConnectorError) -> int:

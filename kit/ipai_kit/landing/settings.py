@@ -10,6 +10,7 @@ from ipai_kit.exceptions import ConfigurationError
 from ipai_kit.spec.names import DOMAINS
 
 UPSERT: Final = "upsert"
+_OF_TAPS: Final = ("stream_maps", "stream_map_config", "flattening_enabled")
 _BOOLEANS: Final = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(
     ("false", "0", "no", "off"), False
 )
@@ -121,7 +122,7 @@ def checked_values(
     schema: Mapping[str, Any], config: Mapping[str, Any], environment: Mapping[str, str]
 ) -> dict[str, Any]:
     """Every setting of a schema, checked, with defaults; raises ConfigurationError."""
-    for name in ("stream_maps", "stream_map_config", "flattening_enabled"):
+    for name in _OF_TAPS:
         if config.get(name):
             message = f"Setting {name!r} has no place here: Bronze lands what was delivered."
             raise ConfigurationError(message, next_step="Set it on the tap.")
@@ -132,6 +133,20 @@ def checked_values(
         "domain": values["domain"] or None,
         "instance_id": values["instance_id"] or environment.get("IPAI_INSTANCE_ID") or "default",
         "run_id": values["run_id"] or environment.get("IPAI_RUN_ID") or None,
+    }
+
+
+def misspelt(schema: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str | None]:
+    """Settings that a schema does not have, each with the nearest name that it has."""
+    known = [*schema["properties"]]
+    unknown = [name for name in config if name not in known and name not in _OF_TAPS]
+    if not unknown:
+        return {}
+    import difflib  # most runs do without it
+
+    return {
+        name: next(iter(difflib.get_close_matches(name.lower(), known, n=1)), None)
+        for name in unknown
     }
 
 

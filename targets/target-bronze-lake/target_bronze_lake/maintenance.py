@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ipai_kit.exceptions import ConfigurationError, ConnectorError
-from ipai_kit.landing.command import read_config, report
+from ipai_kit.landing.command import read_config, report, warn_of_unknown
 from ipai_kit.landing.events import EventLog
 from target_bronze_lake.compaction import compact
 from target_bronze_lake.dead_letters import PATH
@@ -42,9 +42,9 @@ def maintain(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     place = ""
     try:
-        settings = read_settings(
-            read_config(options.config, TARGET_NAME, CONFIG_SCHEMA), os.environ
-        )
+        config = read_config(options.config, TARGET_NAME, CONFIG_SCHEMA)
+        warn_of_unknown(EventLog(TARGET_NAME), CONFIG_SCHEMA, config)
+        settings = read_settings(config, os.environ)
         place = settings.place
         storage = open_storage(settings)
         for line in _perform(options.verb, storage, settings, options.table):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings: what is left out, what the environment says, and what is refused."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,31 @@ def test_an_endpoint_elsewhere_may_do_without_tls_when_that_is_allowed() -> None
     config = {"lake_url": "s3://b", "endpoint_url": "http://store.example", "allow_http": True}
 
     assert read_settings(config, {}).allow_http is True
+
+
+@pytest.mark.parametrize("below", ["", "/lake"])
+def test_a_lake_in_the_place_of_a_file_is_a_setting_to_correct(
+    tmp_path: Path, run_target: Callable[..., Any], below: str
+) -> None:
+    (tmp_path / "notes").write_text("mine")
+
+    refused = run_target([], lake_url=f"{(tmp_path / 'notes').as_uri()}{below}")
+
+    assert refused.exit_code == 78
+    assert "there is a file" in refused.error
+
+
+def test_misspelt_settings_are_warned_of_with_the_nearest_name(
+    run_target: Callable[..., Any],
+) -> None:
+    done = run_target(
+        [], batch_size_row=3, Format="delta", colour="crimson", flattening_enabled=False
+    )
+
+    assert done.exit_code == 0
+    assert {event["setting"]: event["nearest"] for event in done.of("unknown_setting")} == {
+        "batch_size_row": "batch_size_rows",
+        "Format": "format",
+        "colour": None,
+    }
+    assert "crimson" not in done.stderr
