@@ -44,8 +44,8 @@ def trapper(server: Any, database: str) -> Iterator[tuple[Connection, list[str]]
             yield own, caught
     finally:
         # The types of a closed connection are gone when its server process is.
-        gone = "select pg_terminate_backend(pid, 30000) from pg_stat_activity where usename = 'trapper'"
-        server.execute(gone)
+        theirs = "from pg_stat_activity where usename = 'trapper'"
+        server.execute(f"select pg_terminate_backend(pid, 30000) {theirs}")
         server.execute(sql.SQL("drop role trapper"))
 
 
