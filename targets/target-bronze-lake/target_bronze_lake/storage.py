@@ -5,6 +5,7 @@ import contextlib
 import io
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -90,18 +91,20 @@ class Storage:
             first.reverse()
             while first:
                 yield first.pop()
-            for piece in pieces:
+            for piece in iter(lambda: maker.submit(next, pieces, None).result(), None):
                 size += len(piece)
                 yield piece
 
-        obstore.put(
-            self.store,
-            path,
-            everything(),
-            use_multipart=True,
-            chunk_size=_PART_BYTES,
-            max_concurrency=_PARTS_AT_ONCE,
-        )
+        # obstore asks from within its runtime, where what makes the pieces must not read from it
+        with ThreadPoolExecutor(1) as maker:
+            obstore.put(
+                self.store,
+                path,
+                everything(),
+                use_multipart=True,
+                chunk_size=_PART_BYTES,
+                max_concurrency=_PARTS_AT_ONCE,
+            )
         return size
 
     def create(self, path: str, data: bytes) -> None:

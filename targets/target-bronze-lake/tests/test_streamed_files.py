@@ -144,3 +144,25 @@ def test_what_fails_while_it_is_made_leaves_no_object_and_no_upload(
     assert bucket.storage.write("ipai_bronze_core/part", iter(whole)) == len(data)
     assert bucket.storage.read("ipai_bronze_core/part") == data
     assert bucket.open_uploads() == 0
+
+
+@pytest.mark.parametrize("form", ["delta", "parquet"])
+def test_an_upload_in_parts_is_made_of_what_is_read_from_the_same_store(
+    bucket: Any,
+    run_target: Make,
+    schema: Make,
+    record: Make,
+    form: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1000)
+    monkeypatch.setattr(storage, "_PART_BYTES", 20_000)
+    monkeypatch.setattr(compaction, "_GROUP_BYTES", 20_000)
+    dice = random.Random(1)
+    lines = [schema(), *(record(id=n, v=dice.randbytes(15_000).hex()) for n in range(8))]
+
+    done = run_target(lines, batch_size_rows=1, optimize_after=8, **bucket.config)
+
+    assert [event["written"] for event in done.of("optimized")] == [1]
+    assert len(bucket.records(form)) == 8
+    assert bucket.open_uploads() == 0
