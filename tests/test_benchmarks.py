@@ -173,6 +173,26 @@ def test_contenders_take_turns_and_the_slow_ones_run_once(loading, tmp_path):
     assert [2, 1] == [one.runs for one in loading.race.medians(measures)]
 
 
+def test_a_replay_runs_only_after_the_load_that_it_repeats(loading, tmp_path):
+    ran = []
+    load = loading.streams.Load("narrow", 9, tmp_path)
+    steps = [
+        loading.contender.Contender(
+            "peer",
+            "peer",
+            step,
+            loading.places.Nowhere(),
+            lambda _, seconds=seconds: [[sys.executable, "-c", BUSY.replace("0.2", str(seconds))]],
+            prepare=lambda _, step=step: ran.append(step),
+        )
+        for step, seconds in (("first load", 1), ("replay", 0))
+    ]
+
+    loading.race.race(steps, [load], [], loading.race.Rules(turns=2, slow=0.5))
+
+    assert ["first load", "replay"] == ran
+
+
 def test_medians_leave_failed_runs_out_but_tell_of_them(loading):
     runs = [line(loading, "a", client_cpu=cpu) for cpu in (1.0, 9.0, 2.0)]
     bad = replace(runs[0], client_cpu=0.0, problem="broken")

@@ -33,15 +33,17 @@ def race(
     measures: list[Measure] = []
     done: set[tuple[str, str]] = set()
     for turn in range(1, rules.turns + 1):
+        # A replay needs the load before it: steps of one contender leave the race together.
+        out = frozenset(done)
         for load in loads:
             for contender in contenders:
-                if (contender.label, load.kind) in done:
+                if (contender.name, load.kind) in out:
                     continue
                 one = measure(contender, load, rules.patience)
                 _tell(f"turn {turn}", one)
                 measures.append(one)
                 if one.problem or one.cpu > rules.slow:
-                    done.add((contender.label, load.kind))
+                    done.add((contender.name, load.kind))
     return measures
 
 
