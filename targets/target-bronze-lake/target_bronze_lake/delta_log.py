@@ -10,9 +10,10 @@ from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import PrimitiveType
 from deltalake.transaction import AddAction
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, NotFoundError
 
 from target_bronze_lake.data_file import Bounds, DataFile, statistics
+from target_bronze_lake.foreign_table import refuse_foreign
 from target_bronze_lake.row_format import TableShape, plain_values
 from target_bronze_lake.settings import PARQUET
 from target_bronze_lake.storage import Storage, sync_file
@@ -26,6 +27,7 @@ from target_bronze_lake.table_log import (
     refuse_replaced,
 )
 
+_CHECKPOINT_EVERY: Final = 100
 _DELTA_TYPES: Final = {
     pa.string(): PrimitiveType("string"),
     pa.int32(): PrimitiveType("integer"),
@@ -58,6 +60,7 @@ class DeltaLog:
             self._known = self._open()
         else:
             self._known.update_incremental()
+        refuse_foreign(self._path, self._known, delta_schema(self._shape), self._shape.day)
 
     def transaction(self, app_id: str) -> int | None:
         """The version that an application id has reached."""
@@ -144,6 +147,21 @@ class DeltaLog:
         except AlreadyExistsError as error:
             raise CommitConflictError(str(error)) from error
         self.table.update_incremental()
+        self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Sum the log up when that is overdue, and remove what is older than its retention.
+
+        delta-rs does so after one commit in a hundred, if it is one of its own.
+        """
+        path = f"{self._path}/{DELTA_LOG}/_last_checkpoint"
+        try:
+            last = json.loads(self._storage.read(path))["version"]
+        except (NotFoundError, FileNotFoundError):
+            last = -1
+        if self.table.version() - last >= _CHECKPOINT_EVERY:
+            self.table.create_checkpoint()
+            self.table.cleanup_metadata()
 
     def _file_fields(self, file: DataFile) -> dict[str, Any]:
         return {

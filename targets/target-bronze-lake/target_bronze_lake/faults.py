@@ -37,6 +37,8 @@ _FULL: Final = re.compile(r"No space left|Disk quota exceeded|os error (28|122)"
 _ORNAMENTS: Final = re.compile(r"\x1b\[[0-9;]*m|↳")
 _S3_CODE: Final = re.compile(r"<Code>(\w+)</Code>(?:\s*<Message>([^<]*)</Message>)?")
 _OF_TABLE: Final = (DeltaProtocolError, SchemaMismatchError)
+_NEWER: Final = re.compile(r"Unsupported minimum|Feature '[^']*' is not supported|Unknown feature")
+"""What delta-rs says of a table whose protocol is newer than itself."""
 _RUN_AGAIN: Final = "Run again; what was committed is safe."
 _LONGEST: Final = 300
 _FULL_NUMBERS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -66,7 +68,7 @@ def explain(error: Exception, place: str = "") -> ConnectorError:
         message = f"The store refuses access: {text}."
         step = "Check the keys, and that they may list, read, write and delete in 'lake_url'."
         return CredentialsError(message, next_step=step)
-    if isinstance(error, _OF_TABLE):
+    if isinstance(error, _OF_TABLE) or (isinstance(error, DeltaError) and _NEWER.search(whole)):
         message = f"The table is not one that this target writes: {text}."
         return ConfigurationError(message, next_step="Choose another 'lake_url' or 'source'.")
     where = f" at {place!r}" if place else ""

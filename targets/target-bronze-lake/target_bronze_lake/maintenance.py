@@ -47,13 +47,11 @@ def maintain(arguments: Sequence[str]) -> int:
         settings = read_settings(config, os.environ)
         place = settings.place
         storage = open_storage(settings)
-        for line in _perform(options.verb, storage, settings, options.table):
-            sys.stdout.write(_encode(line).decode() + "\n")
+        return max(_perform(options.verb, storage, settings, options.table))
     except ConnectorError as error:
         return report(EventLog(TARGET_NAME), error)
     except STORE_ERRORS as error:
         return report(EventLog(TARGET_NAME), explain(error, place))
-    return 0
 
 
 def tables_of(storage: Storage) -> list[LakeTable]:
@@ -73,27 +71,47 @@ def tables_of(storage: Storage) -> list[LakeTable]:
     return found
 
 
-def _perform(
-    verb: str, storage: Storage, settings: Settings, only: str | None
-) -> Iterator[dict[str, Any]]:
+def _perform(verb: str, storage: Storage, settings: Settings, only: str | None) -> Iterator[int]:
+    """Perform a verb on each table; the exit code that each calls for."""
     require_conditional_puts(storage)
     tables = [table for table in tables_of(storage) if only in {None, table.path}]
     if only is not None and not tables:
         message = f"The lake has no table {only!r}."
         raise ConfigurationError(message, next_step="Name it as ipai_bronze_<domain>/raw_<name>.")
     if verb == "check":
-        yield {"lake_url": storage.url, "conditional_puts": True, "tables": len(tables)}
+        _print({"lake_url": storage.url, "conditional_puts": True, "tables": len(tables)})
+    yield 0
     for table in tables:
+        yield _care_for(table, verb, settings)
+
+
+def _care_for(table: LakeTable, verb: str, settings: Settings) -> int:
+    """Perform a verb on a table; one that is not ours keeps nobody from caring for the others."""
+    try:
         table.open()
-        if verb == "optimize":
-            yield asdict(compact(table, settings.target_file_bytes))
-        elif verb == "vacuum":
-            yield asdict(vacuum(table, settings.retention_hours))
-        else:
-            files = table.log.files()
-            rows = sum(file.rows for file in files)
-            size = sum(file.size for file in files)
-            yield {"table": table.path, "files": len(files), "rows": rows, "bytes": size}
+        _print(_result(table, verb, settings))
+    except STORE_ERRORS as error:
+        explained = explain(error, settings.place)
+        if not isinstance(explained, ConfigurationError):
+            raise
+        return report(EventLog(TARGET_NAME), explained)
+    except ConfigurationError as error:
+        return report(EventLog(TARGET_NAME), error)
+    return 0
+
+
+def _result(table: LakeTable, verb: str, settings: Settings) -> dict[str, Any]:
+    if verb == "optimize":
+        return asdict(compact(table, settings.target_file_bytes))
+    if verb == "vacuum":
+        return asdict(vacuum(table, settings.retention_hours))
+    files = table.log.files()
+    rows, size = sum(file.rows for file in files), sum(file.size for file in files)
+    return {"table": table.path, "files": len(files), "rows": rows, "bytes": size}
+
+
+def _print(line: dict[str, Any]) -> None:
+    sys.stdout.write(_encode(line).decode() + "\n")
 
 
 def _parser() -> argparse.ArgumentParser:
