@@ -16,7 +16,10 @@ from target_bronze_lake.storage import StoredObject
 from target_bronze_lake.table_log import MANIFESTS
 
 SHORTEST_MEMORY: Final = timedelta(hours=24)
-"""Manifests stay at least so long: a writer looks for the next one by its number."""
+"""Manifests stay at least so long: a writer looks for the next one by its number.
+
+So does a file that no commit speaks of, however short the retention: one may be about to.
+"""
 
 
 @dataclass(frozen=True)
@@ -30,20 +33,31 @@ class Vacuum:
 def vacuum(table: LakeTable, retention_hours: float) -> Vacuum:
     """Remove what has been of no use for the retention."""
     if isinstance(table.log, DeltaLog):
-        there = {found.path for found in table.storage.objects(table.path)}
-        named = table.log.table.vacuum(
-            retention_hours=math.ceil(retention_hours),
-            dry_run=False,
-            enforce_retention_duration=False,
-            full=True,
-        )
-        table.log.refresh()
-        return Vacuum(table.path, len(there.intersection(f"{table.path}/{name}" for name in named)))
+        return Vacuum(table.path, _vacuum_delta(table, table.log, math.ceil(retention_hours)))
     return Vacuum(table.path, _vacuum_parquet(table, timedelta(hours=retention_hours)))
+
+
+def _vacuum_delta(table: LakeTable, log: DeltaLog, hours: int) -> int:
+    there = {found.path for found in table.storage.objects(table.path)}
+    longest = max(hours, math.ceil(SHORTEST_MEMORY / timedelta(hours=1)))
+    removed: set[str] = set()
+    for retention, full in ((hours, False), (longest, True)):
+        if full or retention < longest:
+            named = log.table.vacuum(
+                retention_hours=retention,
+                dry_run=False,
+                enforce_retention_duration=False,
+                full=full,
+            )
+            removed.update(f"{table.path}/{name}" for name in named)
+            log.refresh()
+    log.checkpoint()
+    return len(there & removed)
 
 
 def _vacuum_parquet(table: LakeTable, retention: timedelta) -> int:
     now = datetime.now(UTC)
+    orphaned = max(retention, SHORTEST_MEMORY)
     table.log.refresh()
     newest = {file.path for file in table.log.files()}
     listed = table.storage.objects(table.path)
@@ -51,29 +65,27 @@ def _vacuum_parquet(table: LakeTable, retention: timedelta) -> int:
         (found for found in listed if f"/{MANIFESTS}/" in found.path), key=lambda found: found.path
     )
     needed = newest | _still_read(table, manifests, now - retention)
+    replaced = _still_read(table, manifests, None) if retention < SHORTEST_MEMORY else needed
     prefix = f"{table.path}/"
     useless = [
         found
-        for found in listed
-        if found not in manifests
-        and found.path.removeprefix(prefix) not in needed
-        and found.changed_at <= now - retention
+        for found in set(listed).difference(manifests)
+        if (name := found.path.removeprefix(prefix)) not in needed
+        and found.changed_at <= now - (retention if name in replaced else orphaned)
     ]
-    useless += [
-        found
-        for found in manifests[:-1]
-        if found.changed_at <= now - max(retention, SHORTEST_MEMORY)
-    ]
+    useless += [found for found in manifests[:-1] if found.changed_at <= now - orphaned]
     for found in useless:
         table.storage.delete(found.path)
     return len(useless)
 
 
-def _still_read(table: LakeTable, manifests: list[StoredObject], since: datetime) -> set[str]:
+def _still_read(
+    table: LakeTable, manifests: list[StoredObject], since: datetime | None
+) -> set[str]:
     """Files of every state that was the newest at some time within the retention."""
     paths: set[str] = set()
     for found, replaced_by in itertools.pairwise(manifests):
-        if replaced_by.changed_at > since:
+        if since is None or replaced_by.changed_at > since:
             content = msgspec.json.decode(table.storage.read(found.path), type=Manifest)
             paths.update(file.path for file in content.files)
     return paths

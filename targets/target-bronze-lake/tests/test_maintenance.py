@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 
 from target_bronze_lake import compaction, vacuum
+from target_bronze_lake.lake_table import LakeTable
 from target_bronze_lake.maintenance import maintain
+from target_bronze_lake.row_format import BRONZE
+from target_bronze_lake.settings import read_settings
+from target_bronze_lake.storage import open_storage
 from target_bronze_lake.table_log import Commit
 
 pytestmark = pytest.mark.parametrize("form", ["delta", "parquet"])
@@ -125,14 +129,28 @@ def test_files_that_no_commit_speaks_of_are_vacuumed_when_they_are_old(
     assert not orphan.exists()
 
 
+def test_a_file_that_a_writer_is_about_to_commit_outlives_a_vacuum_without_retention(
+    lake: Any, command: Make, many_small_files: Make, form: str
+) -> None:
+    many_small_files()
+    command("optimize")
+    storage = open_storage(read_settings({"lake_url": lake.url}, {}))
+    writer = LakeTable.at(storage, "ipai_bronze_core/raw_singer_things", BRONZE, form)
+    writer.open()
+    [file] = writer.log.files()
+    fresh = writer.write(file.day, compaction._row_groups(writer, [file]))
+
+    removed = command("vacuum", retention_hours=0)[1][0]["removed"]
+    writer.log.refresh()
+    writer.log.commit(Commit((fresh,), {"writer": 1}, "flush"))
+
+    assert removed == 10
+    assert len(lake.rows()) == 40
+
+
 def test_others_may_commit_while_files_are_compacted(
     lake: Any, many_small_files: Make, form: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from target_bronze_lake.lake_table import LakeTable
-    from target_bronze_lake.row_format import BRONZE
-    from target_bronze_lake.settings import read_settings
-    from target_bronze_lake.storage import open_storage
-
     many_small_files()
     before = lake.rows()
     storage = open_storage(read_settings({"lake_url": lake.url}, {}))
@@ -153,11 +171,6 @@ def test_others_may_commit_while_files_are_compacted(
 def test_two_that_compact_at_once_store_no_row_twice(
     lake: Any, many_small_files: Make, form: str, run_target: Make, schema: Make, record: Make
 ) -> None:
-    from target_bronze_lake.lake_table import LakeTable
-    from target_bronze_lake.row_format import BRONZE
-    from target_bronze_lake.settings import read_settings
-    from target_bronze_lake.storage import open_storage
-
     many_small_files()
     storage = open_storage(read_settings({"lake_url": lake.url}, {}))
     mine, other = (
