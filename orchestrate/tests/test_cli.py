@@ -339,6 +339,22 @@ def test_there_is_nothing_to_see_before_the_first_run(ipai):
     assert "No run matches 'zzz'" in ipai("cancel", "zzz", code=1)
 
 
+def test_a_run_is_named_by_the_start_of_its_id_among_any_number(
+    ipai, instance, control_plane, connection
+):
+    connection.execute(
+        "insert into connectors.connector_runs (id, instance_id, job_name, mode, queued_at)"
+        " select ('0000000' || n || '-0000-4000-8000-000000000000')::uuid, 'one', 'sync', 'cdc',"
+        " now() - interval '1 day' from generate_series(1, 2) as n"
+    )
+    for _ in range(201):
+        control_plane.enqueue("one")
+
+    assert "before it started" in ipai("cancel", "00000001")
+    assert "Several runs begin with '0000000': 00000001" in ipai("cancel", "0000000", code=1)
+    assert "No run matches ''" in ipai("cancel", "", code=1)
+
+
 def test_a_finished_run_cannot_be_cancelled_and_a_queued_one_can(ipai, instance, control_plane):
     run_id = control_plane.enqueue("one")
 

@@ -284,6 +284,10 @@ class ControlPlane:
         arguments = {"instance_id": instance, "limit": limit, "before": before}
         return self._all(RunSummary, "runs", arguments)
 
+    def runs_that_begin(self, start: str, limit: int) -> list[UUID]:
+        """Runs by the start of their id, newest first."""
+        return self._values("runs_that_begin", {"start": start, "limit": limit})
+
     def run_status(self, run_id: UUID) -> RunStatus:
         """Return everything about one run."""
         return self._one(RunStatus, "run_status", {"run_id": run_id})

@@ -142,6 +142,10 @@ select * from connectors.connector_list(
 select * from connectors.connector_runs_list(
     for_instance => %(instance_id)s, max_rows => %(limit)s, before => %(before)s);
 
+-- runs_that_begin --
+-- Runs by the start of their id, newest first.
+select id from connectors.find_connector_runs(id_start => %(start)s, max_rows => %(limit)s);
+
 -- run_status --
 -- One run with its figures per stream.
 select * from connectors.connector_status(run_id => %(run_id)s);

@@ -255,6 +255,19 @@ def test_a_scheduled_pipeline_is_started_for_its_due_time_once(desk, connection)
     assert [(run_id,)] == connection.execute(decide, [None]).fetchall()
 
 
+def test_a_pipeline_that_goes_on_after_a_pause_makes_nothing_good(desk, connection):
+    desk.apply(step("a"), trigger={"schedule": "* * * * *"})
+    connection.execute(
+        "insert into connectors.schedules (subject, decided_until)"
+        " values ('pipeline:p', now() - interval '1 hour')"
+    )
+    for status in ("paused", "active"):
+        connection.execute("select connectors.set_pipeline_status('p', %s)", [status])
+
+    left = "select decided_until < now() - interval '1 minute' from connectors.schedules"
+    assert (False,) == connection.execute(left).fetchone()
+
+
 def test_a_pipeline_that_still_runs_is_not_started_again_by_its_schedule(desk, connection):
     desk.apply(step("a"), trigger={"schedule": "* * * * *"})
     desk.register.run("p")
