@@ -39,10 +39,10 @@ class Rule:
     @classmethod
     def parse(cls, expression: str, zone: str = "UTC") -> "Rule":
         """Read an expression, which may name its own zone: `CRON_TZ=Asia/Manila 0 6 * * *`."""
-        first, _, rest = expression.strip().partition(" ")
+        first, *rest = expression.split(maxsplit=1) or [""]
         for prefix in _ZONE_PREFIXES:
             if first.startswith(prefix):
-                zone, expression = first.removeprefix(prefix), rest
+                zone, expression = first.removeprefix(prefix), "".join(rest)
         fields = _NICKNAMES.get(expression.strip(), expression)
         try:
             return cls(CronSchedule.parse(fields), ZoneInfo(zone))

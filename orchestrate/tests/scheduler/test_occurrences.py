@@ -140,8 +140,9 @@ def test_due_times_are_these(expression, zone, after, until, expected):
     assert expected == shown(found, zone)
 
 
-def test_an_expression_may_name_its_own_zone():
-    manila = Rule.parse("CRON_TZ=Asia/Manila 0 6 * * *", "UTC")
+@pytest.mark.parametrize("gap", [" ", "\t", "  "])
+def test_an_expression_may_name_its_own_zone(gap):
+    manila = Rule.parse(f"CRON_TZ=Asia/Manila{gap}0 6 * * *", "UTC")
 
     assert at("2026-05-01T22:00") == manila.next_after(at("2026-05-01T12:00"))
 
