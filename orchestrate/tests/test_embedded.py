@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ import pytest
 
 from ipai_orchestrate import embedded
 from ipai_orchestrate.embedded.binaries import find_binaries, reachable
-from ipai_orchestrate.embedded.home import home_of
+from ipai_orchestrate.embedded.home import home_of, unusable
 from ipai_orchestrate.embedded.process_user import server_user
 from ipai_orchestrate.embedded.server import Server
 from ipai_orchestrate.exceptions import ConfigurationError, DatabaseUnavailableError
@@ -372,6 +373,36 @@ def test_a_socket_folder_of_somebody_else_is_refused(home: Path) -> None:
             pass
     finally:
         socket.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda place: place.rmdir() or place.touch(), "cannot be kept in .*Set IPAI_HOME"),
+        (lambda place: (place / "server" / "data").mkdir(), "holds no database.*PG_VERSION"),
+    ],
+)
+def test_a_home_that_cannot_be_used_is_refused_with_the_way_out(
+    home: Path, spoil: Callable[[Path], object], words: str
+) -> None:
+    home_of(home).create(server_user())
+    if "no database" not in words:
+        shutil.rmtree(home_of(home).socket, ignore_errors=True)
+        shutil.rmtree(home)
+        home.mkdir()
+    spoil(home)
+
+    with pytest.raises(ConfigurationError, match=words):
+        embedded.start(home)
+
+
+def test_a_full_disk_is_told_as_one_that_may_have_room_later(home: Path) -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "ipai.conf")
+
+    told = unusable(home_of(home), full)
+
+    assert isinstance(told, DatabaseUnavailableError)
+    assert "has no room. No space left on device: 'ipai.conf'" in str(told)
 
 
 def test_data_of_another_major_is_refused_with_the_way_out(home: Path) -> None:

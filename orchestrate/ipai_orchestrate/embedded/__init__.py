@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 
 from ipai_orchestrate.database_tls import require_proof
-from ipai_orchestrate.embedded.home import Home, home_of
+from ipai_orchestrate.embedded.home import Home, home_of, unusable
 from ipai_orchestrate.embedded.locks import FileLock, exclusive
 from ipai_orchestrate.embedded.postmaster import read_postmaster
 from ipai_orchestrate.embedded.presence import Presence, start_watch
@@ -157,9 +157,9 @@ def stop_if_unused(home: HomePath = None) -> None:
 def _join(place: Home) -> Presence:
     """Count this process in, starting the server if it does not answer."""
     server = Server.of(place)
-    place.create(server.user)
     presence = Presence(place)
     try:
+        place.create(server.user)
         with exclusive(place.start_lock, _LOCK_TIMEOUT):
             presence.enter(_LOCK_TIMEOUT)
             if not server.answers():
@@ -167,6 +167,9 @@ def _join(place: Home) -> Presence:
                 start_watch(place)
             elif not place.url_file.exists():
                 place.write_url()
+    except OSError as error:
+        presence.leave()
+        raise unusable(place, error) from error
     except BaseException:
         presence.leave()
         raise

@@ -15,6 +15,7 @@ IPAI_HOME/            owned by the caller
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -27,11 +28,16 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ipai_orchestrate.embedded.process_user import ProcessUser
-from ipai_orchestrate.exceptions import ConfigurationError
+from ipai_orchestrate.exceptions import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    OrchestrateError,
+)
 
 _OUTSIDE = Path("/var/lib/ipai-servers")
 # A socket address holds 107 bytes; the name of the socket itself takes 18 of them.
 _LONGEST_SOCKET_FOLDER = 80
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9_./+@-]+")
 
 
@@ -144,6 +150,20 @@ def home_of(
         chosen = "/var/lib/ipai" if os.geteuid() == 0 else "~/.local/share/ipai"
     # Resolved, so that two spellings of one folder are one home: a server is known by its path.
     return Home(Path(chosen).expanduser().resolve())
+
+
+def unusable(home: Home, error: OSError) -> OrchestrateError:
+    """What an error of the file system means to who chose the home."""
+    trouble = f"{error.strerror or error}: {str(error.filename or home.root)!r}"
+    if error.errno in _FULL:
+        return DatabaseUnavailableError(
+            f"The disk of IPAI_HOME, {str(home.root)!r}, has no room. {trouble}. "
+            "Make some, or set IPAI_HOME to another folder."
+        )
+    return ConfigurationError(
+        f"The embedded server cannot be kept in {str(home.root)!r}. {trouble}. "
+        "Set IPAI_HOME to a folder that can be written, or IPAI_DATABASE_URL to another database."
+    )
 
 
 def _make_private(folder: Path, user: ProcessUser) -> None:

@@ -85,7 +85,14 @@ class Server:
             time.sleep(0.02)
 
     def _check_major(self, version: str, binaries: Binaries) -> None:
-        made_by = (self.home.data / "PG_VERSION").read_text().strip()
+        marker = self.home.data / "PG_VERSION"
+        if not marker.is_file():
+            message = (
+                f"Folder {str(self.home.data)!r} holds no database: it has no file PG_VERSION. "
+                "Put back what was there, move it away, or set IPAI_HOME to another folder."
+            )
+            raise ConfigurationError(message)
+        made_by = marker.read_text().strip()
         if made_by != version.split(".")[0]:
             message = (
                 f"Data directory {str(self.home.data)!r} was made by PostgreSQL {made_by!r}, but "
