@@ -19,6 +19,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
+OPERATE = ROOT / "docs" / "operate.md"
 BIN = Path(sys.executable).parent
 
 
@@ -91,12 +92,27 @@ def test_the_program_knows_what_a_pod_runs(manifest: dict[str, Any]) -> None:
         assert subprocess.run([*program(*arguments), "--help"], capture_output=True).returncode == 0
 
 
+def longest_end(arguments: list[str]) -> float:
+    """The drain timeout, and what stopping a sync takes after it."""
+    if "worker" not in arguments:
+        return 0
+    stopping = re.search(r"Stopping a sync takes up to (\d+) s more", OPERATE.read_text("utf-8"))
+    assert stopping
+    return float(arguments[arguments.index("--drain-timeout") + 1]) + float(stopping[1])
+
+
+@pytest.mark.parametrize("service", services())
+def test_a_container_has_longer_to_end_than_its_runs_to_drain(service: str) -> None:
+    about = services()[service]
+    grace = about.get("stop_grace_period", "10s").removesuffix("s")
+    assert float(grace) >= longest_end(about["command"])
+
+
 @pytest.mark.parametrize("manifest", manifests("Deployment"))
 def test_a_pod_has_longer_to_end_than_its_runs_to_drain(manifest: dict[str, Any]) -> None:
     pod = manifest["spec"]["template"]["spec"]
     arguments = pod["containers"][0]["args"]
-    drain = arguments[arguments.index("--drain-timeout") + 1] if "worker" in arguments else 0
-    assert pod["terminationGracePeriodSeconds"] > float(drain)
+    assert pod["terminationGracePeriodSeconds"] >= longest_end(arguments)
 
 
 def test_the_compose_file_is_one() -> None:
