@@ -25,6 +25,7 @@
     ['company_id', ['company_id'], 'bigint'],
     ['journal_id', ['journal_id'], 'bigint'],
     ['partner_id', ['partner_id'], 'bigint'],
+    ['outstanding_account_id', ['outstanding_account_id'], 'bigint'],
     ['memo', ['memo'], 'text'],
     ['is_reconciled', ['is_reconciled'], 'boolean'],
     ['is_matched', ['is_matched'], 'boolean'],
