@@ -161,8 +161,15 @@ def test_pipelines_are_applied_with_what_they_run(
     assert connection.execute(kept).fetchall() == [("nightly", 1)]
     assert apply().is_empty
     write(folder, "pipelines/nightly.yaml", PIPELINE.replace("30 5", "45 5"))
-    assert actions(apply(plan_only=True))["nightly"] == "change"
+    planned = apply(plan_only=True)
+    assert actions(planned)["nightly"] == "change"
+    (changed,) = [one for one in planned.changes if one.kind == "pipeline"]
+    assert changed.fields == (FieldChange("trigger.schedule", "30 5 * * *", "45 5 * * *"),)
     assert actions(apply())["nightly"] == "change"
+    (folder / "pipelines/nightly.yaml").unlink()
+    for plan_only in (True, False):
+        assert actions(apply(plan_only=plan_only))["nightly"] == "undeclared"
+    write(folder, "pipelines/nightly.yaml", PIPELINE)
     write(folder, "pipelines/again.yaml", PIPELINE)
     with pytest.raises(DeclarationError, match="'nightly' is declared in another file too"):
         apply()

@@ -98,7 +98,9 @@ def _show(plan: Plan, *, applied: bool) -> None:
         if change.action == "none" and "promoted" in change.note:
             out.print(f"= {change.kind} {change.name} ({escape(change.note)})")
         elif change.action == "undeclared":
-            out.print(f"? {change.kind} {change.name} is in no file ({escape(change.note)})")
+            way_out = f"; ipai pipeline pause {change.name}" if change.kind == "pipeline" else ""
+            note = escape(change.note) + way_out * (change.note == "active")
+            out.print(f"? {change.kind} {change.name} is in no file ({note})", soft_wrap=True)
     words = ("created", "changed", "disabled") if applied else _INTENDED
     counts = (plan.count("create"), plan.count("change"), plan.count("disable"))
     told = ", ".join(f"{count} {word}" for count, word in zip(counts, words, strict=True))

@@ -28,6 +28,10 @@ select name, version, status, steps, schedule, timezone, fresh, last_run_id, las
     last_ended_at, last_error_summary
 from connectors.pipeline_list();
 
+-- specs --
+-- What each pipeline is made of.
+select name, status, spec from connectors.pipelines order by name;
+
 -- status --
 -- A run of a pipeline with its steps.
 select id, pipeline, version, triggered_by, status, started_at, ended_at, error_summary, steps

@@ -46,6 +46,15 @@ class PipelineSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LivePipeline:
+    """A pipeline as it stands in the database."""
+
+    name: str
+    status: str
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PipelineRun:
     """A run of a pipeline; `steps` in the order of the file."""
 
@@ -101,6 +110,10 @@ class PipelineRegister:
     def all(self) -> list[PipelineSummary]:
         """All pipelines by name."""
         return self._rows(PipelineSummary, "list")
+
+    def live(self) -> dict[str, LivePipeline]:
+        """All pipelines with what they are made of."""
+        return {one.name: one for one in self._rows(LivePipeline, "specs")}
 
     def status(self, run_id: UUID) -> PipelineRun:
         """One run with its steps."""

@@ -11,10 +11,10 @@ from ipai_kit.spec import ConnectorSpec, SpecProblem, discover_connectors, parse
 from ipai_orchestrate.control_plane import ControlPlane
 from ipai_orchestrate.exceptions import DeclarationError
 from ipai_orchestrate.instances import further_settings
-from ipai_orchestrate.pipelines.register import PipelineRegister
+from ipai_orchestrate.pipelines.register import LivePipeline, PipelineRegister
 from ipai_orchestrate.releases.declared import Declared, DeclaredSpec
 from ipai_orchestrate.releases.instance_file import DeclaredInstance, misfits
-from ipai_orchestrate.releases.plan import Change, Plan, make_plan
+from ipai_orchestrate.releases.plan import Change, Plan, differences, make_plan
 from ipai_orchestrate.releases.records import LiveDefinition, LiveInstance
 from ipai_orchestrate.releases.register import ReleaseRegister
 
@@ -39,22 +39,34 @@ def apply_declared(
         declared = with_installed_specs(declared, definitions)
         _refuse_misfits(declared, instances)
         plan = make_plan(declared, definitions, instances, env=options.env, prune=options.prune)
-        if options.plan_only and not declared.pipelines:
-            return plan
-        # What a pipeline names may be made just before it: its plan is made by doing it all.
-        with connection.transaction(force_rollback=options.plan_only):
-            _apply(ControlPlane(connection), register, declared, plan, instances)
-            pipelines = list(_apply_pipelines(connection, declared))
-    return replace(plan, changes=(*plan.changes, *pipelines))
+        pipelines = PipelineRegister(connection)
+        live = pipelines.live()
+        changes = [] if options.env else list(_undeclared_pipelines(declared, live))
+        if declared.pipelines or not options.plan_only:
+            # What a pipeline names may be made just before it: its plan is made by doing it all.
+            with connection.transaction(force_rollback=options.plan_only):
+                _apply(ControlPlane(connection), register, declared, plan, instances)
+                changes = [*_apply_pipelines(pipelines, declared, live), *changes]
+    return replace(plan, changes=(*plan.changes, *changes))
 
 
-def _apply_pipelines(connection: psycopg.Connection[Any], declared: Declared) -> Iterator[Change]:
-    register = PipelineRegister(connection)
-    for name in sorted(declared.pipelines):
-        done = register.apply(declared.pipelines[name])
-        yield Change(
-            "pipeline", name, "create" if done.created else "change" if done.changed else "none"
-        )
+def _undeclared_pipelines(declared: Declared, live: Mapping[str, LivePipeline]) -> Iterator[Change]:
+    for name in sorted(live.keys() - declared.pipelines.keys()):
+        yield Change("pipeline", name, "undeclared", note=live[name].status)
+
+
+def _apply_pipelines(
+    register: PipelineRegister, declared: Declared, live: Mapping[str, LivePipeline]
+) -> Iterator[Change]:
+    for name, file in sorted(declared.pipelines.items()):
+        done = register.apply(file)
+        if done.created:
+            yield Change("pipeline", name, "create")
+        elif done.changed:
+            fields = tuple(differences(live[name].spec, dict(file.spec)))
+            yield Change("pipeline", name, "change", fields, "" if fields else "text only")
+        else:
+            yield Change("pipeline", name, "none")
 
 
 def with_installed_specs(declared: Declared, definitions: Mapping[str, LiveDefinition]) -> Declared:
