@@ -145,6 +145,7 @@ class _Line:
     expression: str
     timezone: str
     status: str
+    problem: str | None
     next_due: datetime | None
     last_due: datetime | None
     misfire: str
@@ -161,12 +162,15 @@ class _Line:
             coming = rule.next_after(schedule.seen_at).astimezone(rule.zone)
         except ConfigurationError as error:
             status = str(error)
+        if schedule.runs and schedule.problem and coming:
+            status = f"last time not queued: {schedule.problem}"
         return cls(
             name=name,
             kind=kind,
             expression=schedule.expression,
             timezone=schedule.timezone,
             status=status,
+            problem=schedule.problem,
             next_due=coming if schedule.runs else None,
             last_due=schedule.last_due,
             misfire=schedule.misfire,

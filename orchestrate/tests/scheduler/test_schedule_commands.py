@@ -48,6 +48,17 @@ def test_a_schedule_is_shown_changed_paused_and_resumed(ipai):
     assert "CRON_TZ=Asia/Manila" in ipai("schedule", "list")
 
 
+def test_a_due_time_that_became_no_run_is_told_with_its_schedule(ipai, connection):
+    ipai(*ADD, "--schedule", "@hourly")
+    trouble = "Pipeline 'p' is running: 3f2a."
+    connection.execute(
+        "insert into connectors.schedules (subject, problem) values ('instance:acme', %s)", [trouble]
+    )
+
+    assert trouble in ipai("schedule", "list")
+    assert trouble == json.loads(ipai("schedule", "list", "--json"))[0]["problem"]
+
+
 def test_a_schedule_that_is_none_is_refused_before_it_is_stored(ipai):
     assert "Field minute" in ipai(*ADD, "--schedule", "61 * * * *", code=78)
     assert "no such day" in ipai(*ADD, "--schedule", "0 0 31 2 *", code=78)
