@@ -57,6 +57,8 @@ def test_the_queue_shows_what_waits_and_why(
         ["one", "7", "1", "of", "4", "run"],
         ["two", "0", "1", "of", "4", "worker"],
     ]
+    assert "the present run of one ends first" in said[1]
+    assert "a worker for github is free" in said[2]
     (two,) = json.loads(ipai("queue", "list", "two", "--json"))
     assert (two["waits_for"], two["park_reason"]) == ("worker", None)
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import click
@@ -202,7 +203,7 @@ def _show(run: PipelineRun) -> None:
             step["status"],
             (step["run_id"] or "")[:8],
             step["rows_processed"],
-            next(iter((step["reason"] or "").splitlines()), ""),
+            next(iter((step["reason"] or _waiting(step)).splitlines()), ""),
         )
         for step in run.steps
     ]
@@ -212,6 +213,14 @@ def _show(run: PipelineRun) -> None:
     print_table(columns, rows, "", spare=("Instance", "Rows"))
     if run.error_summary:
         console().print(f"\n[red]{escape(run.error_summary)}[/]")
+
+
+def _waiting(step: dict[str, Any]) -> str:
+    """What a step that began is not being worked on for."""
+    if step["status"] != "running" or step["run_status"] != "queued":
+        return ""
+    tried = f"attempt {step['attempt']} failed; " if step["attempt"] else ""
+    return f"{tried}queued: ipai queue list {step['instance_id']}"
 
 
 @contextmanager

@@ -44,6 +44,14 @@ def queue_command() -> None:
     """
 
 
+_WHY = {
+    "instance": "the instance is paused: ipai instance set {run.instance_id} --status active",
+    "run": "the present run of {run.instance_id} ends first",
+    "limit": "no more runs of {run.source_type} at once: ipai queue limit {run.source_type}",
+    "worker": "next, when a worker for {run.source_type} is free: ipai workers",
+}
+
+
 @queue_command.command("list")
 @click.argument("instance_id", metavar="[INSTANCE]", required=False)
 @limit_option(100)
@@ -76,7 +84,7 @@ def _waiting(run: WaitingRun) -> tuple[object, ...]:
         attempt,
         run.waits_for,
         due,
-        run.park_reason,
+        run.park_reason or _WHY.get(run.waits_for, "").format(run=run),
     )
 
 

@@ -115,6 +115,7 @@ def test_the_commands_of_pipelines_tell_how_it_goes(bench, register, built, monk
     assert "nightly" in ipai("list")
     shown = ipai("show", listed["last_run_id"])
     assert "waiting" in shown
+    assert "queued: ipai queue list" in shown
     assert "transform_nightly_report" in shown
     assert "Cancelled." in ipai("cancel", "nightly", "--reason", "no [more]")
     assert "Too late" in ipai("cancel", "nightly")
