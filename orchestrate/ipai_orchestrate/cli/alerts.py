@@ -16,6 +16,12 @@ from ipai_orchestrate.cli.output import (
     say_done,
 )
 from ipai_orchestrate.monitor import Alert, AlertRule
+from ipai_orchestrate.services import list_services
+
+_UNWATCHED = (
+    "Nobody looks: no scheduler is at work, so this is as it was when one last looked.\n"
+    "Look now: ipai alerts check. Start one: ipai scheduler, or all: ipai up"
+)
 
 
 @click.group("alerts")
@@ -50,8 +56,11 @@ def list_command(everything: bool, limit: int, as_json: bool) -> None:
     """
     with opened_book() as book:
         found = book.all(limit, only_open=not everything)
+        is_watched = any(one.kind == "scheduler" for one in list_services(book.connection))
     columns = ("Alert", "Severity", "Condition", "Opened", "State", "What")
     answer(found, as_json, lambda: print_table(columns, map(_row, found), "Nothing is wrong."))
+    if not is_watched and not as_json:
+        click.echo(_UNWATCHED, err=True)
 
 
 def _row(one: Alert) -> tuple[object, ...]:

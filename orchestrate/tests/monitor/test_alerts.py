@@ -459,7 +459,10 @@ def test_the_commands_list_acknowledge_and_set(
         assert result.exit_code == code, result.output
         return result.output
 
-    assert "Nothing is wrong" in ipai("list")
+    assert "Nothing is wrong" in (unwatched := ipai("list"))
+    assert "no scheduler is at work" in unwatched
+    connection.execute("select connectors.report_service('host:1', 'scheduler')")
+    assert ipai("list").splitlines() == ["Nothing is wrong."]
     assert "Nothing has changed" in ipai("check")
     fail(control_plane, make_instance())
     assert "opened" in ipai("check")
