@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["DUCKDB", "H2", "HSQLDB", "MARIADB", "SQLITE", "TypeCase", "table_of"]
+__all__ = ["DUCKDB", "H2", "HSQLDB", "MARIADB", "MYSQL", "SQLITE", "TypeCase", "table_of"]
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,25 @@ MARIADB = (
         "5hAAAAEBAAAAAAAAAAAA8D8AAAAAAAAAQA==",
         _BASE64,
     ),
+)
+
+_MARIADB_ONLY = ("year(2)", "uuid", "inet4", "inet6")
+MYSQL = (
+    *(case for case in MARIADB if case.native not in (*_MARIADB_ONLY, "geometry")),
+    TypeCase(
+        "geometry",
+        "ST_GeomFromText('POINT(1 2)', 4326)",
+        "5hAAAAEBAAAAAAAAAAAAAEAAAAAAAADwPw==",
+        _BASE64,
+    ),
+    TypeCase(
+        "geomcollection",
+        "ST_GeomFromText('GEOMETRYCOLLECTION EMPTY')",
+        "AAAAAAEHAAAAAAAAAA==",
+        _BASE64,
+    ),
+    TypeCase("vector(3)", "TO_VECTOR('[1,2,3]')", "AACAPwAAAEAAAEBA", _BASE64),
+    TypeCase("json", "CAST(x'00ff' AS JSON)", "base64:type15:AP8=", "JSON_UNQUOTE({})"),
 )
 
 _TEXT = "CAST({} AS TEXT)"

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real MariaDB servers for tests: one per block, run by an unprivileged user, killable."""
+"""Real MariaDB servers for tests: one per block, run by an unprivileged user, killable.
+
+MySQL likewise, where the environment variable IPAI_TEST_MYSQLD names the program.
+"""
 
 import contextlib
 import itertools
@@ -14,12 +17,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pymysql
 import pytest
 
-__all__ = ["MariaDBServer", "running_mariadb"]
+__all__ = ["MYSQL_PROGRAM", "MariaDBServer", "MySQLServer", "running_mariadb", "running_mysql"]
+
+MYSQL_PROGRAM = "IPAI_TEST_MYSQLD"
 
 _numbers = itertools.count(1)
 _SECONDS = 60
@@ -44,10 +49,19 @@ class MariaDBServer:
             account = _unprivileged_account()
             os.chown(self.home, account.pw_uid, account.pw_gid)
             self._user = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        subprocess.run(
+            self.install_command(), check=True, capture_output=True, cwd="/", **self._user
+        )
+
+    def install_command(self) -> list[str]:
+        """What makes the server's folder."""
         command = ["mariadb-install-db", "--no-defaults", f"--datadir={self.data}"]
         command += ["--auth-root-authentication-method=normal", "--skip-test-db"]
-        command += ["--skip-name-resolve", "--innodb-log-file-size=8M"]
-        subprocess.run(command, check=True, capture_output=True, cwd="/", **self._user)
+        return [*command, "--skip-name-resolve", "--innodb-log-file-size=8M"]
+
+    def own_flags(self) -> list[str]:
+        """Flags that other servers of this family do not know."""
+        return ["--innodb-log-file-size=8M"]
 
     @property
     def data(self) -> Path:
@@ -63,7 +77,7 @@ class MariaDBServer:
         """Start the server and wait until it answers."""
         command = [self.program, "--no-defaults", f"--datadir={self.data}"]
         command += [f"--socket={self.socket}", "--skip-networking", "--skip-name-resolve"]
-        command += ["--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M"]
+        command += ["--innodb-buffer-pool-size=32M", *self.own_flags()]
         command += ["--innodb-flush-log-at-trx-commit=0", "--sql-mode=", *_LOG, *self.flags]
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **self._user)
@@ -115,18 +129,55 @@ class MariaDBServer:
                 cursor.execute(f"DROP DATABASE IF EXISTS {name}")
 
 
+class MySQLServer(MariaDBServer):
+    """A MySQL with global transaction ids."""
+
+    def install_command(self) -> list[str]:
+        """What makes the server's folder."""
+        command = [self.program, "--no-defaults", "--initialize-insecure"]
+        return [*command, f"--datadir={self.data}", "--innodb-redo-log-capacity=16M"]
+
+    def own_flags(self) -> list[str]:
+        """Flags that MariaDB does not know."""
+        flags = ["--innodb-redo-log-capacity=16M", "--mysqlx=OFF", "--secure-file-priv=NULL"]
+        return [*flags, "--gtid-mode=ON", "--enforce-gtid-consistency=ON"]
+
+    def url(self, database: str = "", user: str = "root") -> str:
+        """What the kit connects with."""
+        return f"mysql://{user}@localhost/{database}?unix_socket={self.socket}"
+
+
 @contextlib.contextmanager
 def running_mariadb(*flags: str) -> Iterator[MariaDBServer]:
     """Run a server; skips the test where there is none."""
     program = shutil.which("mariadbd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None or shutil.which("mariadb-install-db") is None:
         pytest.skip("no MariaDB found: install the package mariadb-server")
+    with _running(MariaDBServer, program, flags) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running_mysql(*flags: str) -> Iterator["MySQLServer"]:
+    """Run the MySQL that the environment names; skips the test where it names none."""
+    program = os.environ.get(MYSQL_PROGRAM)
+    if not program:
+        pytest.skip(f"MySQL is in no package of Debian's releases: {MYSQL_PROGRAM} names a mysqld")
+    with _running(MySQLServer, program, flags) as server:
+        yield server
+
+
+_Server = TypeVar("_Server", bound=MariaDBServer)
+
+
+@contextlib.contextmanager
+def _running(kind: type[_Server], program: str, flags: Sequence[str]) -> Iterator[_Server]:
     home = Path(tempfile.mkdtemp(prefix="ipai-maria-", dir="/tmp"))
     home.chmod(0o755)
     try:
-        server = MariaDBServer(program, home, flags)
-        server.start()
+        server = kind(program, home, flags)
         try:
+            server.start()
             yield server
         finally:
             server.stop()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
@@ -15,15 +16,30 @@ from ipai_kit.testing.databases import (
     mariadb_database,
     sqlite_file,
 )
-from ipai_kit.testing.mariadb import MariaDBServer, running_mariadb
+from ipai_kit.testing.mariadb import (
+    MYSQL_PROGRAM,
+    MariaDBServer,
+    MySQLServer,
+    running_mariadb,
+    running_mysql,
+)
 
-KINDS = ("mariadb", "sqlite", "duckdb", "h2", "hsqldb")
+KINDS = ["mariadb", "sqlite", "duckdb", "h2", "hsqldb"]
+if os.environ.get(MYSQL_PROGRAM):
+    KINDS.append("mysql")
 
 
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDBServer]:
     """A real MariaDB."""
     with running_mariadb() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql() -> Iterator[MySQLServer]:
+    """A real MySQL, where one is named."""
+    with running_mysql() as server:
         yield server
 
 
@@ -39,8 +55,8 @@ def database(
 ) -> Iterator[SomeDatabase]:
     """An empty database of each kind."""
     opened: AbstractContextManager[SomeDatabase]
-    if kind == "mariadb":
-        opened = mariadb_database(request.getfixturevalue("mariadb"))
+    if kind in ("mariadb", "mysql"):
+        opened = mariadb_database(request.getfixturevalue(kind))
     elif kind == "sqlite":
         opened = sqlite_file(tmp_path_factory.mktemp("sqlite"))
     elif kind == "duckdb":

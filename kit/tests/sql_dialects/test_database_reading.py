@@ -13,6 +13,7 @@ from ipai_kit.testing import database_values
 
 TYPED = {
     "mariadb": database_values.MARIADB,
+    "mysql": database_values.MYSQL,
     "sqlite": database_values.SQLITE,
     "duckdb": database_values.DUCKDB,
     "h2": database_values.H2,
@@ -110,7 +111,7 @@ def test_every_type_that_has_an_order_leads_back_to_its_row(database, kind):
 
 
 def test_odd_names_are_quoted(database, kind):
-    quote = "`" if kind == "mariadb" else '"'
+    quote = "`" if kind in ("mariadb", "mysql") else '"'
     odd = ["select", "per%cent", "co:lon", "sp ace", f"qu{quote * 2}ote", "Mixed"]
     columns = ", ".join(f"{quote}{one}{quote} INTEGER" for one in odd)
     database.execute(
@@ -137,7 +138,7 @@ def test_the_catalog_knows_keys_views_and_comments(database, kind):
         "CREATE TABLE keyless (x INTEGER)",
         "CREATE VIEW seen AS SELECT a, b FROM plain",
     )
-    if kind == "mariadb":
+    if kind in ("mariadb", "mysql"):
         database.execute("ALTER TABLE plain COMMENT 'about', MODIFY c INTEGER COMMENT 'see'")
     elif kind != "sqlite":
         database.execute("COMMENT ON TABLE plain IS 'about'", "COMMENT ON COLUMN plain.c IS 'see'")

@@ -18,6 +18,7 @@ from ipai_kit.testing import database_values
 
 CASES = {
     "mariadb": database_values.MARIADB,
+    "mysql": database_values.MYSQL,
     "sqlite": database_values.SQLITE,
     "duckdb": database_values.DUCKDB,
     "h2": database_values.H2,
@@ -31,7 +32,7 @@ NO_SCHEMA_FITS = {"0000-00-00", "2020-00-15", "0044-03-15 (BC)", "infinity", "-0
 def loaded(database, kind):
     """A table with one row of every value and one of nulls."""
     for statement in database_values.table_of(CASES[kind]):
-        if kind == "mariadb":
+        if kind in ("mariadb", "mysql"):
             statement = statement.replace("mediumint NOT NULL", "mediumint")
         database.execute(statement)
     return database

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -14,14 +15,22 @@ import pytest
 
 from ipai_kit.exceptions import ConfigurationError, CredentialsError
 from ipai_kit.testing import database_values
-from ipai_kit.testing.mariadb import MariaDBServer, running_mariadb
+from ipai_kit.testing.mariadb import (
+    MYSQL_PROGRAM,
+    MariaDBServer,
+    running_mariadb,
+    running_mysql,
+)
 from ipai_kit.testing.runs import TapRun, run_tap
+from ipai_kit.waiting import Waiting
 from tap_jdbc.tap import TapJdbc
 
+RUNNING = {"mariadb": running_mariadb, "mysql": running_mysql}
 
-@pytest.fixture(scope="module")
-def mariadb() -> Iterator[MariaDBServer]:
-    with running_mariadb() as server:
+
+@pytest.fixture(scope="module", params=RUNNING if os.environ.get(MYSQL_PROGRAM) else ["mariadb"])
+def mariadb(request: pytest.FixtureRequest) -> Iterator[MariaDBServer]:
+    with RUNNING[request.param]() as server:
         yield server
 
 
@@ -32,6 +41,14 @@ class Shop:
     server: MariaDBServer
     name: str
     connection: pymysql.connections.Connection[Any]
+
+    @property
+    def is_mysql(self) -> bool:
+        return self.server.url().startswith("mysql")
+
+    def only(self, kind: str) -> None:
+        if not self.server.url().startswith(kind):
+            pytest.skip(f"only {kind} has this")
 
     def execute(self, *statements: str) -> None:
         with self.connection.cursor() as cursor:
@@ -98,7 +115,8 @@ def test_a_whole_table_comes_first_and_then_its_changes(shop):
 
 
 def test_every_type_is_the_same_from_the_log_and_from_the_table(shop):
-    create, *inserts = database_values.table_of(database_values.MARIADB)
+    cases = database_values.MYSQL if shop.is_mysql else database_values.MARIADB
+    create, *inserts = database_values.table_of(cases)
     shop.execute(create)
     first = shop.run()
     shop.execute(*inserts)
@@ -107,7 +125,7 @@ def test_every_type_is_the_same_from_the_log_and_from_the_table(shop):
     read = shop.run(replication_method="FULL_TABLE").records[f"{shop.name}-every_type"]
 
     for one, other in zip(logged, read, strict=True):
-        natives = ["id", *(case.native for case in database_values.MARIADB)]
+        natives = ["id", *(case.native for case in cases)]
         differing = [
             (native, one[name], value)
             for native, (name, value) in zip(natives, other.items(), strict=True)
@@ -144,7 +162,7 @@ def test_changes_during_the_copy_are_not_lost(shop):
 
 
 def test_a_run_that_was_killed_in_its_copy_goes_on_there(shop):
-    shop.execute("INSERT INTO orders SELECT seq, 'many' FROM seq_4_to_100")
+    shop.execute(*(f"INSERT INTO orders VALUES ({n}, 'many')" for n in range(4, 101)))
     whole = shop.run(chunk_rows=10)
     log = whole.state["bookmarks"][shop.stream]
     broken = {
@@ -194,7 +212,7 @@ def test_columns_that_come_and_go_are_followed(shop):
 def test_a_log_that_was_purged_leads_to_a_new_copy(shop):
     first = shop.run()
     shop.execute("DELETE FROM orders WHERE id = 1", "FLUSH BINARY LOGS", "FLUSH BINARY LOGS")
-    newest = shop.query("SHOW MASTER STATUS")[0][0]
+    newest = shop.query("SHOW BINARY LOGS")[-1][0]
     until = time.monotonic() + 60
     while len(shop.query("SHOW BINARY LOGS")) > 1:  # a reader that has just left still holds one
         assert time.monotonic() < until
@@ -269,6 +287,7 @@ def test_rows_without_all_their_columns_are_refused(shop):
 
 
 def test_a_table_without_key_and_a_compressed_column_leave_the_others_alone(shop):
+    shop.only("mariadb")
     shop.execute(
         "CREATE TABLE keyless (n int)", "CREATE TABLE wide (id int PRIMARY KEY, c text COMPRESSED)"
     )
@@ -350,7 +369,7 @@ def test_errors_of_the_log_say_what_to_do(shop):
 
     assert server.holds(end)
     assert not server.holds(place_of("bin.999999", 4))
-    assert server.beginning() == end
+    assert server.beginning(Waiting()) == end
     with pytest.raises(LogLostError, match="no number"):
         place_of("binlog", 4)
     database.close()
@@ -372,3 +391,53 @@ def test_a_table_that_takes_a_followed_name_is_copied_anew(shop, swap):
     third = shop.run(second.state, tables=["orders"])
 
     assert shop.changes(third) == [(7, "seven")]
+
+
+def test_an_xa_transaction_counts_when_it_is_committed(shop):
+    """Its rows are in the log when it is prepared; whether they hold is said later, or never."""
+    wrote = "XA START 'one'; INSERT INTO orders VALUES (4, 'four'); XA END 'one'"
+    first = shop.run()
+    shop.execute(*wrote.split("; "), "XA COMMIT 'one' ONE PHASE")
+    second = shop.run(first.state)
+    shop.execute(*wrote.replace("4", "5").split("; "), "XA PREPARE 'one'", "XA ROLLBACK 'one'")
+    third = shop.run(second.state)
+    fourth = shop.run(third.state)
+    shop.execute(*wrote.replace("4", "6").split("; "), "XA PREPARE 'one'")
+    fifth = shop.run(fourth.state)
+    sixth = shop.run(fifth.state)
+    with shop.server.connect(shop.name) as other, other.cursor() as cursor:
+        shop.connection.close()  # a prepared transaction belongs to its session
+        cursor.execute("XA COMMIT 'one'")
+    seventh = shop.run(sixth.state)
+    eighth = shop.run(seventh.state)
+
+    assert [(4, "four")] == shop.changes(second)
+    assert [1, 2, 3, 4] == [one[0] for one in shop.changes(fourth)]
+    assert [1, 2, 3, 4] == [one[0] for one in shop.changes(sixth)]
+    assert [1, 2, 3, 4, 6] == [one[0] for one in shop.changes(eighth)]
+    assert [1, 1, 1] == [len(shop.skipped(one)) for one in (third, fifth, seventh)]
+    shop.connection.connect()
+
+
+@pytest.mark.parametrize(
+    ("statement", "truncated", "copied"),
+    [
+        ("DROP TABLE IF EXISTS other, orders", True, False),
+        ("ALTER TABLE orders TRUNCATE PARTITION low", False, True),
+        ("ALTER TABLE orders EXCHANGE PARTITION low WITH TABLE other", False, True),
+        ("ALTER TABLE other COMMENT 'alter orders'", False, False),
+    ],
+)
+def test_rows_that_go_without_being_logged_are_noticed(shop, statement, truncated, copied):
+    shop.execute("CREATE TABLE other LIKE orders")
+    shop.execute(
+        "ALTER TABLE orders PARTITION BY RANGE (id)"
+        " (PARTITION low VALUES LESS THAN (3), PARTITION high VALUES LESS THAN MAXVALUE)"
+    )
+    first = shop.run(tables=["orders"])
+    shop.execute(statement, "CREATE TABLE IF NOT EXISTS orders (id int PRIMARY KEY, note text)")
+    second = shop.run(first.state, tables=["orders"])
+    version, later = (one.state["bookmarks"][shop.stream].get("version") for one in (first, second))
+
+    assert (truncated or copied) == (version != later)
+    assert copied == bool(shop.skipped(second))

@@ -105,12 +105,20 @@ _RULES = (
         shown="MariaDB: LONGTEXT with the check json_valid",
     ),
     TypeRule(
-        ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "vector"),
+        ("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"),
         "binary",
         convert=base64_text,
         bind=from_base64,
         sortable=False,
         shown="BINARY(n) padded with zero bytes",
+    ),
+    TypeRule(
+        ("vector",),
+        "binary",
+        select="CAST({} AS BINARY)",  # the driver takes the type of MySQL 9 for text
+        convert=base64_text,
+        sortable=False,
+        shown="numbers of single precision, little-endian",
     ),
     TypeRule(
         (

@@ -14,7 +14,12 @@ from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Any, Final, TypeAlias
 
-__all__ = ["CellReader", "UnknownTypeError", "cell_reader"]
+from tap_jdbc.binlog.json_cells import binary_json
+
+__all__ = ["VECTOR", "CellReader", "UnknownTypeError", "cell_reader"]
+
+VECTOR: Final = 242
+"""The type of MySQL 9; that of MariaDB is logged as VARBINARY."""
 
 CellReader: TypeAlias = Callable[[bytes, int], tuple[Any, int]]
 """Takes the bytes of an event and a place in them; gives a value and the place behind it."""
@@ -72,7 +77,7 @@ def cell_reader(column: Any, native_type: str, charset: str) -> CellReader:
         return _MOMENTS[kind](column.fsp)
     if kind == 246:
         return _decimal(column.precision, column.decimals)
-    if kind == 255:
+    if kind in (VECTOR, 255):
         return _text(column.length_size, "binary")
     if kind == 245:
         return _binary_json(column.length_size)
@@ -291,30 +296,13 @@ def _time(digits: int) -> CellReader:
 
 
 def _binary_json(size: int) -> CellReader:
-    """MySQL's own packing of JSON, taken apart by the package that reads the log."""
     packed = _counted(size)
 
     def read(data: bytes, place: int) -> tuple[Any, int]:
-        from pymysql.protocol import MysqlPacket
-        from pymysqlreplication.packet import (  # type: ignore[import-untyped]
-            BinLogPacketWrapper,
-        )
-
         value, end = packed(data, place)
-        wrapper = BinLogPacketWrapper.__new__(BinLogPacketWrapper)
-        wrapper.read_bytes, wrapper.packet = 0, MysqlPacket(data[place:end], "utf8")
-        wrapper._BinLogPacketWrapper__data_buffer = b""
-        return (_plain(wrapper.read_binary_json(size, False)) if value else None), end
+        return binary_json(value, _decimal), end
 
     return read
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, dict):
-        return {str(_plain(name)): _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list) else value
 
 
 _PLAIN: Final[dict[int, CellReader]] = {4: _single, 5: _double, 10: _date, 14: _date, 13: _year}

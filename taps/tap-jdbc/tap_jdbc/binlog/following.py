@@ -8,34 +8,35 @@ identity by which it is known again, and a global position for a server that tak
 
 from __future__ import annotations
 
-import re
-import secrets
-import struct
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import pymysql
-from pymysqlreplication import BinLogStreamReader  # type: ignore[import-untyped]
-from pymysqlreplication.event import QueryEvent, XidEvent  # type: ignore[import-untyped]
+from pymysqlreplication.event import (  # type: ignore[import-untyped]
+    NotImplementedEvent,
+    XAPrepareEvent,
+    XidEvent,
+)
 from pymysqlreplication.row_event import (  # type: ignore[import-untyped]
     DeleteRowsEvent,
-    UpdateRowsEvent,
     WriteRowsEvent,
 )
 
 from ipai_kit.exceptions import (
     ConnectorError,
-    InternalError,
     StreamUnavailableError,
     TryAgainLaterError,
 )
-from ipai_kit.sql.dialects.mysql import MySQLDatabase, connect_options
+from ipai_kit.sql.database import Table
+from ipai_kit.sql.dialects.mysql import MySQLDatabase
 from tap_jdbc.binlog.cells import UnknownTypeError
 from tap_jdbc.binlog.exceptions import LogLostError
 from tap_jdbc.binlog.followed import FollowedTable
+from tap_jdbc.binlog.reader import LogReader, StatementEvent, is_compressed, is_whole
 from tap_jdbc.binlog.rows import RowShape, make_shape
 from tap_jdbc.binlog.server import LogServer, Place, lsn_of, place_of
+from tap_jdbc.binlog.statements import Statement
 from tap_jdbc.cdc.logs import POSITION, RunDoor
 from tap_jdbc.cdc.shape import DELETED_AT, LSN
 
@@ -44,19 +45,10 @@ __all__ = ["BinlogRun"]
 _STATE_SECONDS: Final = 5.0
 _MOST_ROWS: Final = 1000
 _PURGED: Final = 1236
-_WORD = r"(?:`(?P<{0}q>(?:[^`]|``)+)`|(?P<{0}>[\w$]+))"
-_TABLE: Final = rf"(?:{_WORD.format('s')}\s*\.\s*)?{_WORD.format('t')}"
-_EMPTIES: Final = re.compile(
-    rf"\s*(?:truncate(?:\s+table)?|drop\s+table(?:\s+if\s+exists)?|create\s+or\s+replace\s+table)"
-    rf"\s+{_TABLE}",
-    re.IGNORECASE,
+_XA_STEP: Final = "Run again: it is copied anew. Commits in one phase are followed."
+_COMPRESSED_STEP: Final = (
+    "Let no session set binlog_transaction_compression; then run again: it is copied anew."
 )
-_RENAMES: Final = re.compile(r"\s*(?:rename\s|alter\s.*\brename\b)", re.IGNORECASE | re.DOTALL)
-_WRITES: Final = re.compile(
-    r"\s*(?:insert|replace|update|delete|load\s+data)\b(?P<rest>.*)", re.IGNORECASE | re.DOTALL
-)
-_WITHIN: Final = re.compile(r"\s*(?:begin|start transaction|savepoint|xa\s)", re.IGNORECASE)
-_NOTE: Final = re.compile(r"^(?:\s|/\*.*?\*/|--[^\n]*\n|#[^\n]*\n)*", re.DOTALL)
 
 
 class BinlogRun:
@@ -77,6 +69,8 @@ class BinlogRun:
         self._shapes: dict[int, tuple[Any, RowShape]] = {}
         self._rows: list[dict[str, Any]] = []
         self._writing: FollowedTable | None = None
+        self._touched: set[str] = set()
+        self._prepared: set[str] = set()
         self._base = 0
         self._state_due = 0.0
 
@@ -150,7 +144,7 @@ class BinlogRun:
         """Mark where the changes of new streams begin, before anything of them is read."""
         if not fresh:
             return
-        place = self._server.beginning()
+        place = self._server.beginning(self._door.waiting)
         last = max((int(one.entry.get(POSITION) or 0) for one in self._streams), default=0)
         if lsn_of(self._base, place) < last:
             self._base = (last >> 32) + 1 - place.number
@@ -208,98 +202,91 @@ class BinlogRun:
             gtid = self._server.gtid_at(end)
         self._checkpoint(end, gtid)
 
-    def _open(self, place: Place, gtid: str) -> BinLogStreamReader:
-        options = connect_options(self._database.address, self._settings)
-        for name in ("conv", "autocommit", "database"):
-            options.pop(name, None)
+    def _open(self, place: Place, gtid: str) -> LogReader:
         start: dict[str, Any] = {"log_file": place.file, "log_pos": place.offset}
         if gtid:
             start = {"auto_position": gtid, "is_mariadb": self._server.is_mariadb}
-        return BinLogStreamReader(
-            connection_settings=options,
-            server_id=secrets.randbelow(1 << 31) + (1 << 30),
-            resume_stream=True,
-            only_events=[WriteRowsEvent, UpdateRowsEvent, DeleteRowsEvent, QueryEvent, XidEvent],
-            only_tables=[stream.table.name for stream in self._streams],
-            only_schemas=[stream.table.schema for stream in self._streams],
-            enable_logging=False,
-            pymysql_wrapper=_connect,
-            **start,
-        )
+        return LogReader(self._database, self._settings, self._streams, start)
 
-    def _read(self, reader: BinLogStreamReader, end: Place, beyond: int) -> None:
+    def _read(self, reader: LogReader, end: Place, beyond: int) -> None:
         """Take events until the end; `beyond` is the last position on the server before."""
-        while (event := _next(reader)) is not None:
+        while (event := reader.next()) is not None:
             self._door.waiting.check()
-            place = place_of(reader.log_file, reader.log_pos)
+            place = reader.place
             if beyond:
                 self._base, beyond = (beyond >> 32) + 1 - place.number, 0
-            if isinstance(event, QueryEvent):
-                is_end = self._take_statement(event, place)
-            elif isinstance(event, XidEvent):
-                is_end = True
-            else:
-                self._take_rows(event, reader, place)
-                is_end = False
-            if is_end:
+            if self._take(event, reader, place):
+                self._touched.clear()
                 if place >= end:
                     return
                 if self._door.waiting.monotonic() >= self._state_due:
                     self._checkpoint(place)
 
-    def _take_statement(self, event: QueryEvent, place: Place) -> bool:
+    def _take(self, event: Any, reader: LogReader, place: Place) -> bool:
+        """Take an event; say whether it ends a transaction."""
+        if isinstance(event, StatementEvent):
+            return self._take_statement(event, place)
+        if isinstance(event, XidEvent):
+            return True
+        if isinstance(event, XAPrepareEvent):
+            self._take_prepared(event)
+            return True
+        if not isinstance(event, NotImplementedEvent):
+            self._take_rows(event, reader, place)
+        elif is_compressed(event):
+            self._refuse_all(place, "is compressed", _COMPRESSED_STEP)
+        return False
+
+    def _take_statement(self, event: StatementEvent, place: Place) -> bool:
         """Look at a statement; say whether it ends a transaction."""
-        query = _NOTE.sub("", event.query, count=1)
-        schema = event.schema.decode() if isinstance(event.schema, bytes) else str(event.schema)
-        emptied = _EMPTIES.match(query)
-        if emptied:
-            named = emptied["sq"] or emptied["s"] or schema, emptied["tq"] or emptied["t"]
-            for stream in self._found(*(one.replace("``", "`") for one in named)):
+        statement = Statement.of(event.query, event.schema)
+        for schema, name in statement.emptied():
+            for stream in self._found(schema, name):
                 if self._is_new(stream, place):
                     self._flush()
                     stream.truncate()
-        written = _WRITES.match(query)
-        if written:
-            self._refuse_statement(schema, written["rest"], place)
-        if _RENAMES.match(query):
-            self._refuse_names(query, place)
+        for stream in list(self._streams):
+            reason = _reason_against(statement, stream.table)
+            if reason and self._is_new(stream, place):
+                self._give_up(stream, *reason)
+        committed = statement.committed_xa
+        if committed is not None and committed not in self._prepared:
+            self._refuse_all(place, "has the rows of an XA transaction before", _XA_STEP)
         self._shapes.clear()
-        return not _WITHIN.match(query)
+        return statement.ends_transaction
 
-    def _refuse_names(self, query: str, place: Place) -> None:
-        """Another table may come under a name that is followed: what it holds is in no log."""
+    def _take_prepared(self, event: XAPrepareEvent) -> None:
+        """Nobody knows yet whether prepared rows are going to be valid."""
+        if event.one_phase:
+            return
+        self._prepared.add(f"{event.xid_gtrid.hex()},{event.xid_bqual.hex()}")
+        for stream in [one for one in self._streams if one.name in self._touched]:
+            message = f"The log of {stream.table.full_name!r} has rows of a prepared transaction."
+            self._give_up(stream, message, _XA_STEP)
+
+    def _refuse_all(self, place: Place, what: str, next_step: str) -> None:
+        """Any of the tables may be concerned."""
         for stream in list(self._streams):
-            name = re.escape(stream.table.name.replace("`", "``"))
-            taken = rf"\b(?:to|as|rename)\s+(?:\S+?\s*\.\s*)?`?{name}`?(?![\w$`])"
-            if re.search(taken, query, re.IGNORECASE) and self._is_new(stream, place):
-                message = f"The log of {stream.table.full_name!r} has it under another name before."
-                self._give_up(stream, message, "Run again: it is copied anew.")
+            if self._is_new(stream, place):
+                message = f"The log of {stream.table.full_name!r} {what}."
+                self._give_up(stream, message, next_step)
 
-    def _refuse_statement(self, schema: str, rest: str, place: Place) -> None:
-        """A session may log statements instead of rows: nobody can tell what they changed."""
-        for stream in list(self._streams):
-            is_named = re.search(rf"(?<![\w$]){re.escape(stream.table.name)}(?![\w$])", rest)
-            if is_named and stream.table.schema in (schema, *re.findall(r"[\w$]+", rest)):
-                if not self._is_new(stream, place):
-                    continue
-                message = f"The log holds a statement on {stream.table.full_name!r}, not its rows."
-                self._give_up(stream, message, "Let all sessions write with binlog_format = ROW.")
-
-    def _take_rows(self, event: Any, reader: BinLogStreamReader, place: Place) -> None:
+    def _take_rows(self, event: Any, reader: LogReader, place: Place) -> None:
         stream = next(iter(self._found(event.schema, event.table)), None)
         if stream is None or not self._is_new(stream, place):
             return
-        logged = reader.table_map[event.table_id]
+        logged = reader.table(event)
         try:
             shape = self._shape(event.table_id, logged, stream)
         except UnknownTypeError as error:
             message = f"The log of {stream.table.full_name!r} cannot be read: {error}."
             self._give_up(stream, message, "Read it as FULL_TABLE or INCREMENTAL.")
             return
-        if shape is None or not _is_whole(event, len(logged.columns)):
+        if shape is None or not is_whole(event, len(logged.columns)):
             message = f"The log of {stream.table.full_name!r} lacks names or values of columns."
             self._give_up(stream, message, "Keep binlog_row_metadata and binlog_row_image at FULL.")
             return
+        self._touched.add(stream.name)
         if self._writing is not stream:
             self._flush()
             self._writing = stream
@@ -392,28 +379,14 @@ class BinlogRun:
         self._door.pass_by(stream.name, error)
 
 
-def _connect(**options: Any) -> Any:
-    """Connect for the package that reads the log, which still says `db`."""
-    database = options.pop("db", None)
-    return pymysql.connect(**options, database=database)
-
-
-def _next(reader: BinLogStreamReader) -> Any:
-    """Return the next event; None where the log ends."""
-    try:
-        return reader.fetchone()
-    except (ValueError, IndexError, struct.error) as error:
-        place = f"{reader.log_file}:{reader.log_pos}"
-        message = f"The log cannot be understood behind {place}: {error}."
-        raise InternalError(
-            message, next_step="Reset the state of the streams, or report it."
-        ) from error
-
-
-def _is_whole(event: Any, count: int) -> bool:
-    """Say whether the event holds every column, before and after."""
-    full = (1 << count) - 1
-    bitmaps = [event.columns_present_bitmap, getattr(event, "columns_present_bitmap2", None)]
-    return all(
-        int.from_bytes(bitmap, "little") & full == full for bitmap in bitmaps if bitmap is not None
-    )
+def _reason_against(statement: Statement, table: Table) -> tuple[str, str] | None:
+    """Return why rows cannot be told after a statement, and what to do."""
+    again = "Run again: it is copied anew."
+    if statement.writes(table.schema, table.name):
+        message = f"The log holds a statement on {table.full_name!r}, not its rows."
+        return message, "Let all sessions write with binlog_format = ROW."
+    if statement.gives_name(table.name):
+        return f"The log of {table.full_name!r} has it under another name before.", again
+    if statement.moves_parts(table.schema, table.name):
+        return f"Partitions of {table.full_name!r} came or went with their rows.", again
+    return None

@@ -11,7 +11,7 @@ from typing import Any, Final
 from ipai_kit.sql.database import Column, Table
 from ipai_kit.sql.dialects.type_rules import TypeRules, arguments, without_arguments
 from ipai_kit.sql.dialects.values import Convert
-from tap_jdbc.binlog.cells import CellReader, cell_reader
+from tap_jdbc.binlog.cells import VECTOR, CellReader, cell_reader
 
 __all__ = ["RowShape", "make_shape"]
 
@@ -37,6 +37,7 @@ _NATIVE: Final = {
     248: "set",
     255: "geometry",
     _JSON: "json",
+    VECTOR: "vector",
 }
 _BLOBS: Final = (249, 250, 251, 252)
 _ALIKE: Final = {

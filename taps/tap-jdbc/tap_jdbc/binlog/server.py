@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from typing import Any, Final
 
 import pymysql
 
-from ipai_kit.exceptions import ConfigurationError, CredentialsError
+from ipai_kit.exceptions import ConfigurationError, CredentialsError, TryAgainLaterError
 from ipai_kit.sql.dialects.mysql import MySQLDatabase
+from ipai_kit.waiting import Waiting
 from tap_jdbc.binlog.exceptions import LogLostError
 
 __all__ = ["LogServer", "Place", "lsn_of"]
@@ -30,6 +32,8 @@ _NO_SUCH_STATEMENT: Final = 1064
 _REFUSED: Final = (1227, 1045)
 _ON: Final = {"1": "ON", "0": "OFF"}
 _SETTLE_SECONDS: Final = 1.0
+_ASK_AGAIN_SECONDS: Final = 0.1
+_LONGEST_SECONDS: Final = 600.0
 _FILE_BITS: Final = 32
 
 
@@ -52,6 +56,7 @@ class LogServer:
 
     def __init__(self, database: MySQLDatabase) -> None:
         self._database = database
+        self._executed: dict[Place, str] = {}
         self.is_mariadb = database.is_mariadb
 
     def check(self) -> None:
@@ -77,17 +82,23 @@ class LogServer:
             if error.args[0] != _NO_SUCH_STATEMENT:
                 raise
             rows = self._ask("SHOW BINARY LOG STATUS")
-        return place_of(rows[0][0], int(rows[0][1]))
+        place = place_of(rows[0][0], int(rows[0][1]))
+        if not self.is_mariadb:
+            self._executed[place] = str(rows[0][4]).replace("\n", "")
+        return place
 
-    def beginning(self) -> Place:
+    def beginning(self, waiting: Waiting) -> Place:
         """Return a position before which everything is visible to statements that start now.
 
         A transaction is in the log a moment before others see it. MariaDB tells the position that
-        belongs to a snapshot; for MySQL that moment is waited for.
+        belongs to a snapshot; MySQL the transactions that have a number and are not seen yet. Those
+        without numbers are given a second.
         """
         if not self.is_mariadb:
-            place = self.end()
-            time.sleep(_SETTLE_SECONDS)
+            place, unseen = self.end(), self._unseen()
+            if (self._variable("gtid_mode") or "OFF") != "ON":
+                time.sleep(_SETTLE_SECONDS)
+            self._await(unseen, waiting)
             return place
         with self._database.connection.cursor() as cursor:
             cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT")
@@ -96,17 +107,31 @@ class LogServer:
             cursor.execute("COMMIT")
         return place_of(found["binlog_snapshot_file"], int(found["binlog_snapshot_position"]))
 
+    def _await(self, unseen: set[str], waiting: Waiting) -> None:
+        until = waiting.monotonic() + _LONGEST_SECONDS
+        while unseen & self._unseen():
+            if waiting.monotonic() > until:
+                message = "A transaction that the log has does not end on the server."
+                raise TryAgainLaterError(
+                    message, next_step="Look at SHOW PROCESSLIST, or wait and run again."
+                )
+            waiting.sleep(_ASK_AGAIN_SECONDS)
+
+    def _unseen(self) -> set[str]:
+        owned = str(self._ask("SELECT @@GLOBAL.gtid_owned")[0][0] or "")
+        return {one for one in re.split(r"[,:\s]+", owned) if "#" in one}
+
     def gtid_at(self, place: Place) -> str:
         """Return the global position: what other servers know a place by. Empty if there is none.
 
-        MySQL tells only that of now.
+        MySQL tells only that of the end of its log, as it was when it was asked.
         """
         if self.is_mariadb:
             rows = self._database.fetch(
                 "SELECT binlog_gtid_pos(%s, %s)", (place.file, place.offset)
             )
             return str(rows[0][0] or "")
-        return (self._variable("gtid_executed") or "").replace("\n", "")
+        return self._executed.get(place, "")
 
     def holds(self, place: Place) -> bool:
         """Say whether the log still has everything from a place on."""
