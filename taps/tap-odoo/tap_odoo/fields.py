@@ -150,7 +150,9 @@ def _properties(value: Any) -> Any:
 
 
 def _bare(value: Any) -> Any:
-    """A property that points to a record comes with its name."""
+    """A property that points to records comes with their names."""
+    if isinstance(value, list) and value and all(isinstance(one, list) for one in value):
+        return [_bare(one) for one in value]
     is_pair = isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)
     return value[0] if is_pair and isinstance(value[0], int) else value
 

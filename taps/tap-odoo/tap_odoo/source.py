@@ -31,6 +31,8 @@ class Position:
     since: str | None = None
     not_before: str | None = None
     """Leaves out what was last changed earlier, without any effect on the order."""
+    among: Sequence[int] | None = None
+    """Only these ids."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,10 @@ class Source(Protocol):
         """Return which of these models there are."""
         ...
 
+    def names(self) -> Sequence[str]:
+        """Return the models that there are, as far as that is told."""
+        ...
+
     def shapes(self, streams: Sequence[StreamModel]) -> Sequence[Shape]:
         """Return how this server can give these streams; models must be installed."""
         ...
@@ -75,8 +81,8 @@ class Source(Protocol):
         """Yield records: by id when no moment is given, else by (write_date, id)."""
         ...
 
-    def ids(self, shape: Shape) -> Iterator[Sequence[int]]:
-        """Yield the ids of all records, ascending."""
+    def ids(self, shape: Shape, not_before: str | None = None) -> Iterator[Sequence[int]]:
+        """Yield the ids of all records, or of those changed since, ascending."""
         ...
 
     def close(self) -> None:

@@ -3,20 +3,29 @@
 
 STATE of a stream: `replication_key_value`, the moment up to which all changes are known; `full_at`,
 when everything was read; `ids`, what the target has, and `ids_at`, when that was compared with the
-source; while everything is being read also `reading`: the id reached and the moment it began with.
+source; `of`, a digest of the settings and members that records were made with; while everything
+is being read also `reading`: the id reached, the moment and the digest it began with.
 """
 
 from __future__ import annotations
 
+import json
 import time
+import zlib
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from ipai_kit.exceptions import InternalError, StreamUnavailableError
+from ipai_kit.exceptions import (
+    ConfigurationError,
+    InternalError,
+    StreamUnavailableError,
+    TryAgainLaterError,
+)
 from ipai_kit.local import LocalStream
 from tap_odoo.fields import property_of
 from tap_odoo.id_ranges import IdRanges
@@ -76,11 +85,27 @@ class OdooStream(LocalStream):
         except StreamUnavailableError as error:
             where = {"url": error.url, "status": error.status, "next_step": error.next_step}
             self.tap.progress.skipped(self.name, error.message, **where)
-        except InternalError as error:
-            if self.ABORT_AT_RECORD_COUNT:
+        except (ConfigurationError, InternalError, TryAgainLaterError) as error:
+            if self.ABORT_AT_RECORD_COUNT or self._concerns_all(error):
                 raise
-            self.tap.progress.failed(self.name, error)
-            cast("TapOdoo", self.tap).failures.append(error)
+            self.tap.run.pass_by(self.name, error)
+        else:
+            cast("TapOdoo", self.tap).is_busy = False
+        finally:
+            self._keep_ids()  # STATE may already say how far the reading came
+
+    def _concerns_all(self, error: Exception) -> bool:
+        """A wrong address does; a slow model does not, yet a server that fails twice in a row."""
+        if isinstance(error, TryAgainLaterError):
+            tap = cast("TapOdoo", self.tap)
+            was_busy, tap.is_busy = tap.is_busy, True
+            return was_busy or error.for_all
+        return isinstance(error, ConfigurationError) and bool(error.url or not error.stream)
+
+    def _write_state_message(self) -> None:
+        """Let STATE know what the target has, whenever it is written."""
+        self._keep_ids()
+        super()._write_state_message()
 
     def _emit(self, context: Mapping[str, Any] | None) -> None:
         del context
@@ -112,13 +137,15 @@ class OdooStream(LocalStream):
         return cast("dict[str, Any]", self.stream_state)
 
     def _blocks(self) -> Iterator[Block]:
-        """Yield what is new, then what is gone; STATE follows when a block was taken."""
+        """Yield what is new, what is gone, what was missed; STATE follows a block taken."""
         whole = self._reads_everything()
+        self._bookmark.setdefault("of", self._digest)
         for block in self._everything() if whole else self._changes():
             yield block
             self._note(block, whole=whole)
         self._finish(whole=whole)
-        yield from self._gone()
+        if whole or _is_due(self._bookmark.get("ids_at"), self._deletes_interval):
+            yield from self._compared(whole=whole)
 
     def _reads_everything(self) -> bool:
         mark, config = self._bookmark, self.config
@@ -126,20 +153,34 @@ class OdooStream(LocalStream):
             return True
         if "reading" in mark or "replication_key_value" not in mark:
             return True
+        if mark.get("of", self._digest) != self._digest:
+            return True
         return _is_due(mark.get("full_at"), timedelta(days=config["full_refresh_days"]))
 
     def _everything(self) -> Iterator[Block]:
         mark = self._bookmark
-        if "reading" not in mark or self.config.get("full_refresh"):
+        is_other = mark.get("reading", {}).get("of", self._digest) != self._digest
+        if "reading" not in mark or is_other or self.config.get("full_refresh"):
             began = {"after": 0, "from": self._source.high_water(self.shape), "at": _now()}
-            mark["reading"] = began
-        start = self.config.get("start_date") if self.replication_key else None
-        position = Position(after_id=mark["reading"]["after"], not_before=start)
+            mark["reading"] = {**began, "of": self._digest}
+        position = Position(after_id=mark["reading"]["after"], not_before=self._start)
         yield from self._source.read(self.shape, position)
 
+    @cached_property
+    def _digest(self) -> str:
+        """What records are made of: after it has changed, those delivered before are others."""
+        config, members = self.config, self.schema["properties"]
+        chosen = sorted(name for name in members if self.mask["properties", name])
+        scope = [config.get(name) for name in ("company_ids", "company_id", "language")]
+        return f"{zlib.crc32(json.dumps([scope, chosen]).encode()):08x}"
+
+    @property
+    def _start(self) -> str | None:
+        return self.config.get("start_date") if self.replication_key else None
+
     def _changes(self) -> Iterator[Block]:
-        known = datetime.fromisoformat(self._bookmark["replication_key_value"])
-        since = known - timedelta(minutes=self.config["lookback_minutes"])
+        known = min(self._bookmark["replication_key_value"], _exact_now())
+        since = datetime.fromisoformat(known) - timedelta(minutes=self.config["lookback_minutes"])
         yield from self._source.read(self.shape, Position(since=since.isoformat()))
 
     def _note(self, block: Block, *, whole: bool) -> None:
@@ -150,17 +191,20 @@ class OdooStream(LocalStream):
             self._advance(block.latest)
         self.state_manager.is_flushed = False
         if time.monotonic() >= self._state_due:
-            self._keep_ids()
             self._write_state_message()
             self._state_due = time.monotonic() + self.tap.state_interval
 
     def _advance(self, moment: str) -> None:
+        """Never beyond now: a record from a wrong clock would hide all changes until then."""
         mark = self._bookmark
         mark["replication_key"] = self.replication_key
-        mark["replication_key_value"] = max(mark.get("replication_key_value", ""), moment)
+        latest = max(mark.get("replication_key_value", ""), moment)
+        mark["replication_key_value"] = min(latest, _exact_now())
 
     def _keep_ids(self) -> IdRanges:
         """Put into STATE which ids the target has."""
+        if not self._delivered:
+            return IdRanges.parse(self._bookmark.setdefault("ids", ""))
         known = IdRanges.parse(self._bookmark.get("ids", "")).union(self._delivered)
         self._delivered.clear()
         self._bookmark["ids"] = known.text
@@ -171,35 +215,52 @@ class OdooStream(LocalStream):
         mark = self._bookmark
         if whole:
             began = mark.pop("reading")
-            mark["full_at"] = began["at"]
+            mark["full_at"], mark["of"] = began["at"], self._digest
             if self.replication_key and began["from"]:
                 self._advance(began["from"])
 
-    # -- deletions --------------------------------------------------------------------------
+    # -- comparing ids ----------------------------------------------------------------------
 
-    def _gone(self) -> Iterator[Block]:
-        """Yield what the target has and the source no longer."""
-        mark, config = self._bookmark, self.config
+    @property
+    def _deletes_interval(self) -> timedelta:
+        return timedelta(hours=self.config["deletes_interval_hours"])
+
+    def _compared(self, *, whole: bool) -> Iterator[Block]:
+        """Yield what the target has and the source no longer, then what it never got."""
+        mark, moment = self._bookmark, _now()
         known = self._keep_ids()
-        if not _is_due(mark.get("ids_at"), timedelta(hours=config["deletes_interval_hours"])):
-            return
         now = IdRanges.of(one for ids in self._source.ids(self.shape) for one in ids)
-        moment = _now()
-        rows: list[dict[str, Any]] = []
-        for one in known.without(now):
-            rows.append({"id": one, _DELETED: moment})
-            if len(rows) == _CHUNK:
-                yield Block([row["id"] for row in rows], rows=rows)
-                rows = []
-        if rows:
-            yield Block([row["id"] for row in rows], rows=rows)
+        for ids in _chunks(known.without(now)):
+            yield Block(ids, rows=[{"id": one, _DELETED: moment} for one in ids])
         # What appeared meanwhile was not delivered yet: it must not count as known.
         mark["ids"] = known.overlap(now).text
+        if not whole:
+            yield from self._missed(now, known)
         mark["ids_at"] = moment
+        self.state_manager.is_flushed = False
+
+    def _missed(self, now: IdRanges, known: IdRanges) -> Iterator[Block]:
+        """Yield records whose moment of change lay behind the bookmark when they appeared."""
+        start = self._start
+        if start is not None:
+            now = IdRanges.of(one for ids in self._source.ids(self.shape, start) for one in ids)
+        for ids in _chunks(now.without(known)):
+            for block in self._source.read(self.shape, Position(after_id=0, among=ids)):
+                yield block
+                self._delivered.extend(block.ids)
+
+
+def _chunks(ids: Iterator[int]) -> Iterator[list[int]]:
+    while chunk := list(islice(ids, _CHUNK)):
+        yield chunk
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _exact_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _is_due(last: str | None, interval: timedelta) -> bool:

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
 from singer_sdk import Stream
 
-from ipai_kit.exceptions import ConfigurationError, InternalError
+from ipai_kit.exceptions import ConfigurationError
 from ipai_kit.rest import Reply, Verdict
 from ipai_kit.rest.transport import Transport
 from ipai_kit.sql.address import parse_address
@@ -29,7 +30,7 @@ class TapOdoo(ConnectorTap):
     """Singer tap for Odoo 16 to 19."""
 
     def __init__(self, **kwargs: Any) -> None:
-        self.failures: list[InternalError] = []  # of streams, while the others went on
+        self.is_busy = False  # whether the stream before was refused for now
         super().__init__(**kwargs)
 
     def discover_streams(self) -> Sequence[Stream]:
@@ -42,15 +43,31 @@ class TapOdoo(ConnectorTap):
         streams = [one for one in DECLARED if one.model in installed]
         for name in self.config.get("models") or ():
             if name not in installed:
-                message = f"The model {name!r} is not installed."
-                raise ConfigurationError(
-                    message, next_step="Install its module, or correct the setting 'models'."
-                )
+                raise self._not_installed(name)
             if all(one.model != name for one in streams):
                 streams.append(StreamModel(name.replace(".", "_"), name))
         shapes = self.source.shapes(streams)
+        self._refuse_abstract({one.stream.model for one in shapes})
         self.source.close()  # a run begins with a moment of its own
         return [OdooStream(self, shape) for shape in shapes]
+
+    def _not_installed(self, name: str) -> ConfigurationError:
+        near = get_close_matches(name, self.source.names(), n=3)
+        like = f" Similar ones are {', '.join(map(repr, near))}." if near else ""
+        message = f"The model {name!r} is not installed.{like}"
+        next_step = "Install its module, or correct the setting 'models'."
+        return ConfigurationError(message, next_step=next_step)
+
+    def _refuse_abstract(self, found: Collection[str]) -> None:
+        for name in self.config.get("models") or ():
+            if name not in found:
+                message = (
+                    f"The model {name!r} has no table {name.replace('.', '_')!r}: "
+                    "it is abstract, computed, or kept under another name."
+                )
+                raise ConfigurationError(
+                    message, next_step="Take it out of 'models', or try transport api."
+                )
 
     def classify(self, reply: Reply) -> Verdict:
         """Judge a reply by Odoo's rules."""
@@ -87,6 +104,9 @@ class TapOdoo(ConnectorTap):
                 **scope,
             )
         address = parse_address(self._needed("database_url"))
+        if address.kind != "postgresql":
+            message = f"Setting 'database_url' leads to {address.kind!r}; Odoo is on PostgreSQL."
+            raise ConfigurationError(message, next_step="Use postgresql://reader@host/database.")
         password = address.password or config.get("password") or ""
         return PostgresSource(
             replace(address, password=password),
@@ -107,8 +127,6 @@ class TapOdoo(ConnectorTap):
             super()._sync_with(fetcher)
         finally:
             self.source.close()
-        if self.failures:
-            raise self.failures[0]
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Protocol
@@ -128,9 +129,26 @@ def _version_of(rpc: JsonRpc) -> int:
 
 def _result(reply: Reply, verdict: Verdict) -> Any:
     del verdict
-    return _decoder.decode(reply.body)["result"]
+    body = _decoded(reply)
+    if not isinstance(body, dict) or "result" not in body:
+        message = "no answer of JSON-RPC"
+        raise msgspec.DecodeError(message)
+    return body["result"]
 
 
 def _plain(reply: Reply, verdict: Verdict) -> Any:
     del verdict
-    return _decoder.decode(reply.body)
+    return _decoded(reply)
+
+
+def _decoded(reply: Reply) -> Any:
+    """Python writes NaN and Infinity, which JSON does not have."""
+    try:
+        return _decoder.decode(reply.body)
+    except msgspec.DecodeError:
+        if b"NaN" not in reply.body and b"Infinity" not in reply.body:
+            raise
+    try:
+        return json.loads(reply.body, parse_float=Decimal, parse_constant=Decimal)
+    except ValueError as error:
+        raise msgspec.DecodeError(str(error)) from error

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,20 +24,16 @@ _PASSING = {
     "InterfaceError",
     "PoolError",
     "ReadOnlySqlTransaction",
+    "MissingError",  # deleted between being found and being read
 }
 
 
-class _Error(msgspec.Struct):
-    """An error as JSON-RPC wraps it."""
-
-    message: str = ""
-    data: dict[str, Any] = {}
-
-
 class _Body(msgspec.Struct):
-    error: _Error | None = None
-    name: str | None = None
-    message: str | None = None
+    """An error: of JSON-RPC as Odoo wraps it or a proxy invents it, or of JSON-2."""
+
+    error: Any = None
+    name: Any = None
+    message: Any = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,14 @@ _RULES = {
     "Unauthorized": _Rule(
         Action.CREDENTIALS, "Odoo refuses the API key.", "Make a new one for the user."
     ),
+    "SessionExpiredException": _Rule(
+        Action.CREDENTIALS,
+        "Odoo refuses the session.",
+        "Correct login and password, or make a new API key; a proxy may ask for a login, too.",
+    ),
+    "MemoryError": _Rule(
+        Action.INTERNAL, "The server has too little memory for a page.", "Lower page_size."
+    ),
     "AccessError": _Rule(
         Action.SKIP, "The user may not read this model.", "Give the user a group that may read it."
     ),
@@ -78,15 +83,24 @@ def classify_odoo(reply: Reply) -> Verdict:
             "The server sends to another page.",
             next_step="Correct url, and the database if the server has several.",
         )
+    if reply.status == 413:
+        message = "The server refuses so large a page."
+        return Verdict(Action.INTERNAL, message, next_step="Lower page_size.")
     body = _body(reply)
     if body is None:
         return classify_rest(reply)
     if body.error is not None:
-        name, text = str(body.error.data.get("name", "")), str(body.error.data.get("message", ""))
-        return _verdict(reply, _MODULE.sub("", name), text or body.error.message)
+        error = _members(body.error) or {"message": body.error}
+        data = _members(error.get("data"))
+        text = data.get("message") or error.get("message")
+        return _verdict(reply, str(data.get("name") or ""), str(text or ""))
     if reply.status >= 400 and (body.name or body.message):
-        return _verdict(reply, _MODULE.sub("", body.name or ""), body.message or "")
+        return _verdict(reply, str(body.name or ""), str(body.message or ""))
     return classify_rest(reply)
+
+
+def _members(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _body(reply: Reply) -> _Body | None:
@@ -99,7 +113,8 @@ def _body(reply: Reply) -> _Body | None:
         return None if reply.status >= 400 else _Body()
 
 
-def _verdict(reply: Reply, name: str, text: str) -> Verdict:
+def _verdict(reply: Reply, full_name: str, text: str) -> Verdict:
+    name = _MODULE.sub("", full_name)
     told = f" It says: {text.strip().splitlines()[0][:200]!r}." if text.strip() else ""
     if _NO_DATABASE.search(text):
         return Verdict(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from ipai_kit.exceptions import ConfigurationError, StreamUnavailableError
+from ipai_kit.exceptions import ConfigurationError, InternalError, StreamUnavailableError
 from ipai_kit.rest.client import Client
 from tap_odoo.api.calls import Caller, sign_in
 from tap_odoo.api.records import RecordMaker, fields_to_ask
@@ -85,6 +85,14 @@ class ApiSource:
         """Return which of these models the server has."""
         return [name for name in dict.fromkeys(names) if self._model(name).fields]
 
+    def names(self) -> Sequence[str]:
+        """Return all models; none where the user may not see them."""
+        try:
+            found = self._caller.call("ir.model", "search_read", domain=[], fields=["model"])
+        except StreamUnavailableError:
+            return []
+        return [row["model"] for row in found]
+
     def _model(self, name: str) -> Model:
         if name not in self._models:
             try:
@@ -110,7 +118,8 @@ class ApiSource:
         if not shape.model.has_write_date:
             return None
         values = {"fields": ["write_date"], "order": "write_date desc", "limit": 1}
-        found = self._search_read(shape, self._domain(shape), values)
+        domain = [*self._domain(shape), ["write_date", "!=", False]]
+        found = self._search_read(shape, domain, values)
         moment = found[0]["write_date"] if found else None
         return f"{moment.replace(' ', 'T')}+00:00" if moment else None
 
@@ -120,6 +129,8 @@ class ApiSource:
         domain = self._domain(shape)
         if position.not_before:
             domain.append(["write_date", ">=", _odoo_time(position.not_before)])
+        if position.among is not None:
+            domain.append(["id", "in", list(position.among)])
         pages = (
             self._by_id(shape, domain, position.after_id or 0)
             if position.since is None
@@ -171,14 +182,14 @@ class ApiSource:
                 yield from self._by_id(shape, [*domain, *second], 0)
                 since = after
 
-    def ids(self, shape: Shape) -> Iterator[Sequence[int]]:
-        """Yield the ids of all records."""
+    def ids(self, shape: Shape, not_before: str | None = None) -> Iterator[Sequence[int]]:
+        """Yield the ids of all records, or of those changed since."""
         after = 0
+        since = [["write_date", ">=", _odoo_time(not_before)]] if not_before else []
         while True:
-            domain = [*self._domain(shape), ["id", ">", after]]
+            domain = [*self._domain(shape), *since, ["id", ">", after]]
             values = {"order": "id asc", "limit": _IDS_AT_ONCE, "context": self._context()}
-            name = shape.stream.name
-            found = self._caller.call(shape.model.name, "search", name, domain=domain, **values)
+            found = self._list(shape, "search", domain=domain, **values)
             yield found
             if len(found) < _IDS_AT_ONCE:
                 return
@@ -187,8 +198,15 @@ class ApiSource:
     def _search_read(self, shape: Shape, domain: Sequence[Any], values: Mapping[str, Any]) -> Any:
         bare = {} if self.version < _FIRST_WITH_BARE_LINKS else {"load": None}
         values = {"context": self._context(), **bare, **values}
-        name = shape.stream.name
-        return self._caller.call(shape.model.name, "search_read", name, domain=domain, **values)
+        return self._list(shape, "search_read", domain=domain, **values)
+
+    def _list(self, shape: Shape, method: str, **values: Any) -> list[Any]:
+        """Call a method of a stream's model that answers a list."""
+        found = self._caller.call(shape.model.name, method, shape.stream.name, **values)
+        if not isinstance(found, list):
+            message = f"{method!r} of {shape.model.name!r} answers {type(found).__name__}, no list."
+            raise InternalError(message, stream=shape.stream.name, next_step="Report it.")
+        return found
 
     def _domain(self, shape: Shape) -> list[Any]:
         domain: list[Any] = []

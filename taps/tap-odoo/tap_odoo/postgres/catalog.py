@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
-from ipai_kit.exceptions import ConfigurationError
+from ipai_kit.exceptions import ConfigurationError, CredentialsError
 from tap_odoo.fields import Field, Model
 from tap_odoo.postgres.companies import Companies, Company
 
 __all__ = ["Catalog"]
+
+_LOG = logging.getLogger("tap-odoo")
 
 _OLDEST, _PROPERTIES_UNTIL = 16, 17
 
@@ -31,11 +34,17 @@ select substring(latest_version from '^(?:saas~)?([0-9]+)')::integer
 from ir_module_module where name = 'base'
 """
 _COLUMNS = """
-select c.relname, a.attname, t.typname
+select c.relname, a.attname, t.typname, has_column_privilege(c.oid, a.attnum, 'select')
 from pg_class as c
 join pg_attribute as a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 join pg_type as t on t.oid = a.atttypid
 where c.relname = any(%(tables)s) and pg_table_is_visible(c.oid)
+"""
+_IS_HIDDEN = """
+select exists (
+  select from pg_class as c
+  where c.relname = 'ir_module_module' and not has_schema_privilege(c.relnamespace, 'usage')
+)
 """
 _FIELDS = """
 select
@@ -88,6 +97,9 @@ class Catalog:
         """Return the major version; a database without the base module is none of Odoo's."""
         known = self._columns(["ir_module_module", "ir_model_fields"])
         rows = self._fetch(_VERSION) if len(known) == 2 else []
+        if not rows and self._fetch(_IS_HIDDEN)[0][0]:
+            message = "The role may not use the schema of Odoo's tables."
+            raise CredentialsError(message, next_step="Grant usage on schema public to the role.")
         if not rows or rows[0][0] is None:
             message = "The database is none of Odoo's: it has no base module."
             raise ConfigurationError(message, next_step="Correct the database's name.")
@@ -101,6 +113,19 @@ class Catalog:
         """Return which of these models there are."""
         query = "select model from ir_model where model = any(%(names)s)"
         return [row[0] for row in self._fetch(query, {"names": list(names)})]
+
+    def names(self) -> list[str]:
+        """Return all models."""
+        return [row[0] for row in self._fetch("select model from ir_model order by model")]
+
+    def check_language(self, language: str) -> None:
+        """Refuse a language that no text is translated into, where the role may look it up."""
+        if "code" not in self._columns(["res_lang"]).get("res_lang", {}) or language == "en_US":
+            return
+        known = [row[0] for row in self._fetch("select code from res_lang where active order by 1")]
+        if language not in known:
+            message = f"The language {language!r} is not installed; the database has {known}."
+            raise ConfigurationError(message, next_step="Change language.")
 
     def companies(self, wanted: Sequence[int], first: int | None) -> list[Company]:
         """Return these companies, or all, the first one at the front."""
@@ -174,9 +199,17 @@ class Catalog:
         )
 
     def _columns(self, tables: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return the columns that may be read; all of a table whose key may not, which fails."""
         found: dict[str, dict[str, str]] = defaultdict(dict)
-        for table, column, kind in self._fetch(_COLUMNS, {"tables": list(tables)}):
+        closed: dict[str, list[str]] = defaultdict(list)
+        for table, column, kind, is_open in self._fetch(_COLUMNS, {"tables": list(tables)}):
             found[table][column] = kind
+            if not is_open:
+                closed[table].append(column)
+        for table, columns in closed.items():
+            if "id" not in columns:
+                _LOG.warning("the role may not read %s of %s: left out", columns, table)
+                found[table] = {k: v for k, v in found[table].items() if k not in columns}
         return found
 
 

@@ -15,6 +15,8 @@ __all__ = ["Select", "literal", "name"]
 
 _SECONDS = """'YYYY-MM-DD"T"HH24:MI:SS"+00:00"'"""
 _EXACT = """'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'"""
+# A record from a wrong clock is no later than now.
+_MOMENT = f"to_char(least(t.write_date, now() at time zone 'UTC'), {_EXACT})"
 _FLOATS = ("float4", "float8")
 # The columns of a property until 17, and how JSON is made of them.
 _PROPERTY_VALUES = {
@@ -58,18 +60,18 @@ class Select:
         members = ",\n".join(
             f"{self._member(one)} as {name(one.name)}" for one in self._shape.outputs
         )
-        moment = f"to_char(t.write_date, {_EXACT})" if self._shape.model.has_write_date else "null"
+        moment = _MOMENT if self._shape.model.has_write_date else "null"
         order = "t.id" if position.since is None else "t.write_date, t.id"
         record = f"(select row_to_json(r) from (select {members}) as r)"  # noqa: S608 -- quoted
         return f"select {record}, t.id, {moment} {self._from_where(position)} order by {order}"
 
-    def ids(self) -> str:
+    def ids(self, position: Position) -> str:
         """Give all ids."""
-        return f"select t.id {self._from_where(Position())} order by t.id"
+        return f"select t.id {self._from_where(position)} order by t.id"
 
     def high_water(self) -> str:
         """Give the last moment of change."""
-        return f"select to_char(max(t.write_date), {_EXACT}) {self._from_where(Position())}"
+        return f"select max({_MOMENT}) {self._from_where(Position())}"
 
     # -- which records ----------------------------------------------------------------------
 
@@ -77,6 +79,8 @@ class Select:
         conditions = [*self._filters(), *self._scope()]
         if position.after_id is not None:
             conditions.append(f"t.id > {literal(position.after_id)}")
+        if position.among is not None:
+            conditions.append(f"t.id = any({_array(position.among, 'integer')})")
         for since in (position.since, position.not_before):
             if since is None:
                 continue
@@ -196,7 +200,11 @@ _FORMS = {
     "integer": "coalesce({0}, 0)",
     "many2one": "nullif({0}, 0)",
     "date": "{0}::date",
-    "datetime": f"to_char({{0}}::timestamp, {_SECONDS})",
+    # Infinite ones, those before Christ and after 9999 are no ISO 8601: in Postgres' own words.
+    "datetime": (
+        "case when {0} >= '0001-01-01' and {0} < '10000-01-01' "
+        f"then to_char({{0}}::timestamp, {_SECONDS}) else {{0}}::text end"
+    ),
     "json": "nullif(nullif(nullif({0}, '{{}}'), '[]'), 'false')",
     "properties": (
         "(select jsonb_object_agg(e.key, e.value) from jsonb_each({0}) as e "

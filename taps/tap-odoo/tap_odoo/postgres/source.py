@@ -9,7 +9,12 @@ from typing import Any
 
 import psycopg
 
-from ipai_kit.exceptions import StreamUnavailableError
+from ipai_kit.exceptions import (
+    ConnectorError,
+    CredentialsError,
+    StreamUnavailableError,
+    TryAgainLaterError,
+)
 from ipai_kit.sql.address import Address
 from ipai_kit.sql.postgres.connection import SESSION, connect
 from ipai_kit.sql.postgres.copying import copy_lines
@@ -26,6 +31,10 @@ __all__ = ["PostgresSource"]
 _SNAPSHOT = f"{SESSION}; set local jit = off; set transaction isolation level repeatable read"
 _COLUMN = b"\x02"
 _RELATED = ("account.move",)
+_GRANT = (
+    "Grant select on ir_model, ir_model_fields, ir_module_module, ir_default, ir_property (until "
+    "17) and res_company to the role."
+)
 
 
 class PostgresSource:
@@ -62,6 +71,7 @@ class PostgresSource:
 
     @cached_property
     def _companies(self) -> Companies:
+        self._catalog.check_language(self._language)
         known = self._catalog.companies(self._wanted, self._first)
         return self._catalog.values_by_company(known, self.version)
 
@@ -75,6 +85,10 @@ class PostgresSource:
         """Return which of these models there are."""
         self.version  # noqa: B018 -- says first whether this is a database of Odoo's at all
         return self._catalog.installed(names)
+
+    def names(self) -> Sequence[str]:
+        """Return all models."""
+        return self._catalog.names()
 
     def shapes(self, streams: Sequence[StreamModel]) -> Sequence[Shape]:
         """Return how this database can give these streams; models without a table are left out."""
@@ -103,9 +117,10 @@ class PostgresSource:
                 latest=rows[-1][2].decode() or None,
             )
 
-    def ids(self, shape: Shape) -> Iterator[Sequence[int]]:
-        """Yield the ids of all records."""
-        for _, lines in self._copy(self._select(shape).ids(), shape):
+    def ids(self, shape: Shape, not_before: str | None = None) -> Iterator[Sequence[int]]:
+        """Yield the ids of all records, or of those changed since."""
+        position = Position(not_before=not_before)
+        for _, lines in self._copy(self._select(shape).ids(position), shape):
             yield [int(line) for line in lines.split()]
 
     def _select(self, shape: Shape) -> Select:
@@ -120,14 +135,16 @@ class PostgresSource:
             done = True
         except psycopg.Error as error:
             done = self._rolled_back(connection)
-            raise self._failure(error, shape) from error
+            raise self._failure(error, shape, is_lost=not done) from error
         finally:
             if not done:
                 self.close()  # left in the middle: what is under way ends with its connection
 
-    def _failure(self, error: psycopg.Error, shape: Shape) -> Exception:
+    def _failure(self, error: psycopg.Error, shape: Shape, *, is_lost: bool) -> ConnectorError:
         table = shape.model.table
         found = statement_failure(error, table, shape.stream.name)
+        if isinstance(found, TryAgainLaterError):
+            found.for_all = is_lost  # what the others would read is of another moment
         if error.sqlstate == "42501":  # the message names the table, which may be a linked one
             return StreamUnavailableError(
                 f"The role may not read everything of {table!r}: {error.diag.message_primary}.",
@@ -143,6 +160,11 @@ class PostgresSource:
             return self._snapshot().execute(query.encode(), values).fetchall()
         except psycopg.Error as error:
             self.close()
+            if error.sqlstate == "42501":
+                message = (
+                    f"The role may not read what models there are: {error.diag.message_primary}."
+                )
+                raise CredentialsError(message, next_step=_GRANT) from error
             raise statement_failure(error, "the description of the models", None) from error
 
     def _snapshot(self) -> psycopg.Connection[Any]:
