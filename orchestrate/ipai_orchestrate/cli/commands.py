@@ -43,6 +43,7 @@ _WHERE = {
     "silver": "silver",
     "spec": "spec",
     "state": "state",
+    "status": "status",
     "up": "up",
     "usage": "usage",
     "webhook": "webhook",

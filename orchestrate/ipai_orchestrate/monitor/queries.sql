@@ -54,3 +54,30 @@ select connectors.delete_alert_route(owner => %(owner)s, endpoint_id => %(endpoi
 -- Who would be told.
 select endpoint_id, owners from connectors.alert_recipients(
     condition => %(condition)s, severity => %(severity)s, instance_id => %(instance_id)s, owner => %(owner)s);
+
+-- overview_running --
+-- What is being worked on, the oldest first.
+select r.id as run_id, r.instance_id, r.started_at, r.rows_processed, r.attempt, r.worker
+from connectors.connector_runs as r where r.status = 'running' order by r.started_at;
+
+-- overview_waiting --
+-- How many runs wait for what, and how long the oldest does.
+select q.waits_for, sum(q.runs)::bigint as runs, extract(epoch from max(q.oldest))::double precision as oldest_seconds
+from connectors.connector_queue_depth as q group by q.waits_for order by q.waits_for;
+
+-- overview_costs --
+-- What the runs that began lately took, by source.
+select c.source, count(*) as runs, count(*) filter (where c.status = 'failed') as failed,
+    coalesce(sum(c.seconds), 0)::double precision as seconds, coalesce(sum(c.rows_processed), 0)::bigint as rows,
+    coalesce(sum(c.requests), 0)::bigint as requests, coalesce(sum(c.bytes), 0)::bigint as bytes,
+    sum(c.cpu_seconds)::double precision as cpu_seconds
+from connectors.run_costs as c
+where c.started_at > clock_timestamp() - make_interval(hours => %(hours)s)
+group by c.source order by c.source;
+
+-- overview_secrets --
+-- Who lately read, or was refused, which secret and for which instance.
+select a.actor, a.action, a.secret_name, r.instance_id, count(*) as times, max(a.at) as last_at
+from connectors.secret_audit as a left join connectors.connector_runs as r on r.id = a.run_id
+where a.action in ('read', 'deny') and a.at > clock_timestamp() - make_interval(hours => %(hours)s)
+group by a.actor, a.action, a.secret_name, r.instance_id order by max(a.at) desc limit %(limit)s;
