@@ -7,18 +7,22 @@ from collections.abc import Iterable, Sequence
 
 from tap_files.rows import DELETED_AT, ETAG, EXTRA, FILE, LINE, MODIFIED, SIZE
 
-__all__ = ["column_names", "merged_headers"]
+__all__ = ["column_names", "distinct_names", "merged_headers"]
 
 _RESERVED = (FILE, LINE, MODIFIED, ETAG, SIZE, EXTRA, DELETED_AT)
 
 
 def column_names(header: Iterable[str]) -> list[str]:
     """Return usable names: `column_5` for a blank one, `name_2` for the second of a name."""
-    cleaned = [" ".join(cell.replace("\0", "").split()) for cell in header]
-    taken = set(_RESERVED) | set(cleaned)
+    return distinct_names([" ".join(cell.replace("\0", "").split()) for cell in header])
+
+
+def distinct_names(given: Sequence[str]) -> list[str]:
+    """Return the same names, but no blank one, none twice and none that rows have anyway."""
+    taken = set(_RESERVED) | set(given)
     seen: set[str] = set(_RESERVED)
     names = []
-    for number, cell in enumerate(cleaned, 1):
+    for number, cell in enumerate(given, 1):
         name = cell
         if not cell or cell in seen:
             stem, count = (cell, 2) if cell else (f"column_{number}", 1)

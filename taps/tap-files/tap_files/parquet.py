@@ -12,12 +12,15 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.compute as pc  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
+from tap_files.durations import duration_text
 from tap_files.exceptions import UnreadableFileError
+from tap_files.headers import distinct_names
 from tap_files.rows import Row
 
 __all__ = ["parquet_schema", "read_parquet"]
 
 _BATCH = 4096
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _NOT_FINITE = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
@@ -33,9 +36,7 @@ def read_parquet(content: BinaryIO, skip: int = 0) -> Iterator[Row]:
         else:
             groups.append(index)
     try:
-        for batch in file.iter_batches(_BATCH, row_groups=groups):
-            names = batch.schema.names
-            columns = [_values(batch.column(place)) for place in range(batch.num_columns)]
+        for names, columns in _batches(content, file, groups):
             for cells in zip(*columns, strict=True) if columns else ():
                 number += 1
                 if number > skip:
@@ -49,12 +50,46 @@ def read_parquet(content: BinaryIO, skip: int = 0) -> Iterator[Row]:
 
 def parquet_schema(content: BinaryIO) -> dict[str, dict[str, Any]]:
     """Return the JSON Schema of each column."""
-    return {field.name: _property(field.type) for field in _opened(content).schema_arrow}
+    schema = _opened(content).schema_arrow
+    return dict(zip(distinct_names(schema.names), map(_property, schema.types), strict=True))
 
 
-def _opened(content: BinaryIO) -> pq.ParquetFile:
+def _batches(
+    content: BinaryIO, file: pq.ParquetFile, groups: list[int]
+) -> Iterator[tuple[list[str], list[list[Any]]]]:
+    """Yield names and columns of values."""
+    names = distinct_names(file.schema_arrow.names)
+    batches = file.iter_batches(_BATCH, row_groups=groups)
+    if not any(one.physical_type == "INT96" for one in _leaves(file)):
+        yield from ((names, [_values(column) for column in batch]) for batch in batches)
+        return
+    coarse = _opened(content, coerce_int96_timestamp_unit="us")
+    for fine, rough in zip(batches, coarse.iter_batches(_BATCH, row_groups=groups), strict=True):
+        yield names, [_old_times(*pair) for pair in zip(fine, rough, strict=True)]
+
+
+def _leaves(file: pq.ParquetFile) -> Iterator[pq.ColumnSchema]:
+    yield from (file.schema.column(place) for place in range(len(file.schema)))
+
+
+def _old_times(fine: pa.Array, rough: pa.Array) -> list[Any]:
+    """Values of the 12-byte times that older programs write, read to nano- and to microseconds.
+
+    Arrow's nanoseconds wrap around before 1677 and after 2262: there the microseconds are right.
+    """
+    if fine.type == rough.type:
+        return _values(fine)
+    cut = fine.cast(rough.type, safe=False)
+    if not pa.types.is_timestamp(fine.type):
+        return _values(fine if cut.equals(rough) else rough)
+    wrapped = pc.not_equal(cut, rough).to_pylist()
+    pairs = zip(_values(fine), _values(rough), wrapped, strict=True)
+    return [second if is_wrapped else first for first, second, is_wrapped in pairs]
+
+
+def _opened(content: BinaryIO, **options: Any) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(content)
+        return pq.ParquetFile(content, **options)
     except (pa.ArrowException, OSError) as error:
         if _is_of_the_store(error):
             raise
@@ -72,6 +107,8 @@ def _is_of_the_store(error: Exception) -> bool:
 def _property(kind: pa.DataType) -> dict[str, Any]:
     """Return the schema of the values that `_values` makes of a type."""
     types = pa.types
+    if isinstance(kind, pa.Bool8Type):
+        return {"type": ["null", "boolean"]}
     if types.is_dictionary(kind):
         return _property(kind.value_type)
     if types.is_boolean(kind):
@@ -126,7 +163,8 @@ def _values(column: pa.Array) -> list[Any]:
     if types.is_time(kind) or types.is_interval(kind):
         return _texts(column)
     if types.is_duration(kind):
-        return _texts(column.cast(pa.int64()))
+        per_second = _PER_SECOND[kind.unit]
+        return _mapped(column.cast(pa.int64()), lambda value: duration_text(value, per_second))
     values: list[Any] = column.to_pylist()
     return values
 
@@ -134,7 +172,10 @@ def _values(column: pa.Array) -> list[Any]:
 def _is_binary(kind: pa.DataType) -> bool:
     types = pa.types
     return bool(
-        types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind)
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_fixed_size_binary(kind)
+        or types.is_binary_view(kind)
     )
 
 

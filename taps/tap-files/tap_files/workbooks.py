@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Excel workbooks, row by row. Dates become ISO text; errors such as `#DIV/0!` stay text."""
+"""Excel workbooks, row by row. Dates and times become text; errors such as `#DIV/0!` stay text."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import fnmatch
 import itertools
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, BinaryIO
 
 import openpyxl
 from openpyxl.utils.exceptions import InvalidFileException
 
 from ipai_kit.exceptions import ConfigurationError
+from tap_files.cells import NotCalculated, cells_of, timedelta_text
 from tap_files.encoding import holds_stray_bytes
 from tap_files.exceptions import UnreadableFileError
 from tap_files.headers import column_names, merged_headers
@@ -34,7 +36,6 @@ _BROKEN = (  # openpyxl trips over what it does not expect in many ways
     ValueError,
 )
 _NO_TEXT = "The row has a text that is no Unicode."
-Cells = tuple[Any, ...]
 
 
 def read_workbook(
@@ -49,9 +50,8 @@ def read_workbook(
             for line, row in _rows(sheet, pattern, properties):
                 last = before + line
                 row = {**row, SHEET: sheet.title} if pattern.sheet else row
-                yield (
-                    Rejected(last, _NO_TEXT, repr(row).encode()) if _is_broken(row) else (last, row)
-                )
+                reason = _what_is_wrong(row, sheet.title)
+                yield Rejected(last, reason, _raw(row)) if reason else (last, row)
             before = last
     finally:
         book.close()
@@ -72,10 +72,9 @@ def _opened(content: BinaryIO) -> Any:
 
 def _wanted(book: Any, pattern: Pattern) -> list[Any]:
     sheets = [one for one in book.worksheets]  # noqa: C416 - chart sheets hold no rows
-    for sheet in sheets:
-        sheet.reset_dimensions()  # some programs write a wrong one
     if not pattern.sheet:
-        return list(itertools.islice((one for one in sheets if _holds_anything(one)), 1))
+        shown_first = sorted(sheets, key=lambda one: one.sheet_state != "visible")
+        return list(itertools.islice((one for one in shown_first if _holds_anything(one)), 1))
     found = [one for one in sheets if fnmatch.fnmatchcase(one.title, pattern.sheet)]
     if not found:
         titles = ", ".join(repr(one.title) for one in sheets)
@@ -84,23 +83,40 @@ def _wanted(book: Any, pattern: Pattern) -> list[Any]:
     return found
 
 
-def _is_broken(row: Mapping[str, Any]) -> bool:
-    """Whether a text has half a character, as bad programs cut them."""
-    return any(isinstance(cell, str) and holds_stray_bytes(cell) for cell in row.values())
+def _what_is_wrong(row: Mapping[str, Any], sheet: str) -> str:
+    """Half a character, as bad programs cut them, or a formula whose value nobody knows."""
+    for name, cell in row.items():
+        for one in cell if name == EXTRA else (cell,):
+            if isinstance(one, str) and holds_stray_bytes(one):
+                return _NO_TEXT
+            if isinstance(one, NotCalculated):
+                place = f"{one.place} of sheet {sheet!r}"
+                return f"The formula in {place} has no value: calculate and save the workbook."
+    return ""
+
+
+def _raw(row: Mapping[str, Any]) -> bytes:
+    """What is there of a row, for people: a workbook has no lines to show."""
+    shown = {name: "" if isinstance(cell, NotCalculated) else cell for name, cell in row.items()}
+    return repr(shown).encode("utf-8", "backslashreplace")
 
 
 def _holds_anything(sheet: Any) -> bool:
-    return any(cell is not None for row in sheet.iter_rows(values_only=True) for cell in row)
+    return any(cell is not None for _, row in _all_rows(sheet) for cell in row)
 
 
 def _rows(
     sheet: Any, pattern: Pattern, properties: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    numbered = enumerate(_all_rows(sheet), 1)
-    rows = itertools.islice(numbered, pattern.skip_rows, None)
-    header = [
-        [_text(cell) for cell in cells] for _, cells in itertools.islice(rows, pattern.header_rows)
-    ]
+    first = pattern.skip_rows + pattern.header_rows + 1
+    rows = _all_rows(sheet)
+    header = [[""]] * pattern.header_rows
+    for number, cells in rows:
+        if number >= first:
+            rows = itertools.chain([(number, cells)], rows)
+            break
+        if number > pattern.skip_rows:
+            header[number - pattern.skip_rows - 1] = [_text(cell) for cell in cells]
     top = _without_blank_end(merged_headers(header)) if header else []
     names = column_names([*pattern.columns, *top[len(pattern.columns) :]])
     for number, cells in rows:
@@ -111,9 +127,9 @@ def _rows(
         yield number, _row(names, cells, pattern, properties)
 
 
-def _all_rows(sheet: Any) -> Iterator[Cells]:
+def _all_rows(sheet: Any) -> Iterator[tuple[int, list[Any]]]:
     try:
-        yield from sheet.iter_rows(values_only=True)
+        yield from cells_of(sheet)
     except _BROKEN as error:
         message = f"Sheet {sheet.title!r} cannot be read: {error}."
         raise UnreadableFileError(message, next_step="Deliver the workbook anew.") from error
@@ -121,7 +137,7 @@ def _all_rows(sheet: Any) -> Iterator[Cells]:
 
 def _row(
     names: Sequence[str],
-    cells: Cells,
+    cells: list[Any],
     pattern: Pattern,
     properties: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
@@ -138,6 +154,8 @@ def _row(
 def _value(cell: Any, pattern: Pattern, schema: Mapping[str, Any] | None) -> Any:
     if cell is None or (isinstance(cell, str) and cell in pattern.null_values):
         return None
+    if isinstance(cell, NotCalculated):
+        return cell
     wants_text = schema is not None and schema.get("type") in ("string", ["null", "string"])
     if pattern.types == "text" or (wants_text and not isinstance(cell, str)):
         return _text(cell)
@@ -145,18 +163,20 @@ def _value(cell: Any, pattern: Pattern, schema: Mapping[str, Any] | None) -> Any
 
 
 def _plain(cell: Any) -> Any:
-    return cell if isinstance(cell, str | int | float | None) else _text(cell)
+    return cell if isinstance(cell, str | int | float | NotCalculated | None) else _text(cell)
 
 
 def _text(cell: Any) -> str:
-    if cell is None:
+    if cell is None or isinstance(cell, NotCalculated):
         return ""
     if isinstance(cell, bool):
         return "true" if cell else "false"
     if isinstance(cell, datetime.date | datetime.time):
         return cell.isoformat()
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
+    if isinstance(cell, datetime.timedelta):
+        return timedelta_text(cell)
+    if isinstance(cell, float):
+        return f"{Decimal(int(cell) if cell.is_integer() else repr(cell)):f}"
     return str(cell)
 
 

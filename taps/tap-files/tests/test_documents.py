@@ -189,7 +189,7 @@ def test_parquet_values_are_exact(read, tmp_path):
         "b": "AP8=",
         "bool": True,
         "dict": "x",
-        "dur": "1500",
+        "dur": "00:00:01.500",
         "list": ["1.10", None],
         "struct": {"t": "2026-01-31T10:00:00.123456789", "n": {"b": "YQ=="}},
         "map": {"k": 1, "l": 2},
@@ -221,6 +221,39 @@ def test_reads_parquet_of_other_programs(read, tmp_path, program):
         module.sql(f"copy ({query}) to '{path}' (format parquet)")
 
     assert read(None, "rows.parquet").rows() == rows
+
+
+def test_old_parquet_times_beyond_nanoseconds_do_not_wrap_around(read, tmp_path):
+    """Where they do fit every nanosecond stays."""
+    fine = pa.array([1_767_225_600_123_456_789, None], pa.timestamp("ns"))
+    far = pa.array([253_402_300_799_000_000, -62_135_596_800_000_000], pa.timestamp("us"))
+    table = pa.table({"fine": fine, "far": far, "in.list": pa.array([[one] for one in far])})
+    pq.write_table(table, tmp_path / "rows.parquet", use_deprecated_int96_timestamps=True)
+
+    assert read(None, "rows.parquet").rows() == [
+        {
+            "fine": "2026-01-01T00:00:00.123456789",
+            "far": "9999-12-31T23:59:59.000000",
+            "in.list": ["9999-12-31T23:59:59.000000"],
+        },
+        {
+            "fine": None,
+            "far": "0001-01-01T00:00:00.000000",
+            "in.list": ["0001-01-01T00:00:00.000000"],
+        },
+    ]
+
+
+def test_parquet_columns_of_one_name_are_all_read(read, tmp_path):
+    columns = [pa.array([1]), pa.array([2]), pa.array([3]), pa.array([1], pa.bool8())]
+    names = ["a", "a", "_sdc_source_line", "flag"]
+    pq.write_table(pa.Table.from_arrays(columns, names=names), tmp_path / "rows.parquet")
+    found = read(None, "rows.parquet")
+    (row,) = found.run.records["rows"]
+
+    assert (row["a"], row["a_2"], row["_sdc_source_line_2"], row["flag"]) == (1, 2, 3, True)
+    assert row["_sdc_source_line"] == 1
+    assert found.properties()["flag"] == {"type": ["null", "boolean"]}
 
 
 def test_parquet_goes_on_behind_the_rows_that_are_known(read, tmp_path):
@@ -270,7 +303,7 @@ def workbook(tmp_path):
     sheet.append([1, "Müller", 12.5, moment, True])
     sheet.append([None] * 5)
     sheet.append([2, "007", 3, datetime.date(2026, 2, 1), False, "more"])
-    sheet.append([3, "=1/0", 10**15, None, None])
+    sheet.append([3, "#DIV/0!", 10**15, None, None])
     sheet.merge_cells("A2:B2")
     sheet.merge_cells("C2:E2")
     other = book.create_sheet("2026-02")
@@ -288,7 +321,7 @@ def test_the_first_sheet_that_holds_anything_is_read(read, workbook):
     rows = [
         [1, "Müller", 12.5, "2026-01-31T10:30:00", True],
         [2, "007", 3, "2026-02-01T00:00:00", False],
-        [3, None, 10**15, None, None],
+        [3, "#DIV/0!", 10**15, None, None],
     ]
 
     assert [list(map(row.get, names)) for row in found.rows()] == rows
