@@ -10,6 +10,7 @@ import lzma
 import shutil
 import tempfile
 import zlib
+from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -49,6 +50,45 @@ class _Prefixed(io.RawIOBase):
         return size
 
 
+class _Parts(io.RawIOBase):
+    """Compressed parts one behind the other; Python's own readers drop a damaged one silently."""
+
+    def __init__(self, packed: BinaryIO, begin: Callable[[], Any]) -> None:
+        self._packed = packed
+        self._begin = begin
+        self._part = begin()
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer."""
+        target = memoryview(buffer).cast("B")
+        while True:
+            data = b""
+            if self._part.eof:
+                data = self._next_part()
+                if not data:
+                    return 0
+                self._part = self._begin()
+            elif self._part.needs_input:
+                data = self._packed.read(_BUFFER)
+                if not data:
+                    message = "it ends too early"
+                    raise EOFError(message)
+            if found := self._part.decompress(data, len(target)):
+                target[: len(found)] = found
+                return len(found)
+
+    def _next_part(self) -> bytes:
+        """Return the beginning of the next part; parts may be padded with NULs."""
+        data: bytes = self._part.unused_data.lstrip(b"\0")
+        while not data and (more := self._packed.read(_BUFFER)):
+            data = more.lstrip(b"\0")
+        return data
+
+
 def peeked(content: BinaryIO, size: int) -> tuple[bytes, BinaryIO]:
     """Return the first bytes, and a stream that still begins with them.
 
@@ -74,9 +114,9 @@ def unpacked(content: BinaryIO) -> BinaryIO:
     if magic.startswith(b"\x1f\x8b"):
         return cast("BinaryIO", gzip.GzipFile(fileobj=stream))
     if magic.startswith(b"BZh"):
-        return cast("BinaryIO", bz2.BZ2File(stream))
+        return cast("BinaryIO", io.BufferedReader(_Parts(stream, bz2.BZ2Decompressor), _BUFFER))
     if magic.startswith(b"\xfd7zXZ\x00"):
-        return cast("BinaryIO", lzma.LZMAFile(stream))
+        return cast("BinaryIO", io.BufferedReader(_Parts(stream, lzma.LZMADecompressor), _BUFFER))
     if magic.startswith(_ZSTD):
         return _zstd(stream)
     return stream

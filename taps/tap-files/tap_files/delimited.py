@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -26,6 +27,7 @@ __all__ = ["Delimited", "Dialect", "find_delimiter"]
 _DELIMITERS = ",;\t|"
 _LINES_TO_TRY = 200
 _SEPARATOR_LINE = "sep="
+_LINE_END = re.compile(r"[\r\n]")
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Dialect:
 
 def find_dialect(sample: str, pattern: Pattern) -> Dialect:
     """Return the dialect by the settings, and by the first lines where they are silent."""
-    first = sample.partition("\n")[0].rstrip("\r")
+    first = _LINE_END.split(sample, 1)[0]
     says = first.lower().startswith(_SEPARATOR_LINE) and len(first) == len(_SEPARATOR_LINE) + 1
     told = first[-1] if says else ""
     delimiter = pattern.delimiter or told or find_delimiter(sample, pattern.quote)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections import deque
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -33,6 +34,9 @@ _MARKS = (
 )
 _MANY_NULS = 0.2
 _ASCII = 127
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+_STRAY = re.compile("[\udc80-\udcff]")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
 _ENOUGH_TO_GUESS = 32
 _WESTERN = {"cp1250", "cp1252", "cp1254", "latin_1", "iso8859_1", "iso8859_15", "mac_roman"}
 
@@ -74,7 +78,11 @@ def _without_mark(sample: bytes) -> str:
 
 
 def _guessed(sample: bytes, first: int) -> str:
-    """Western single-byte text is taken for cp1252: guesses among its kin are arbitrary."""
+    """A few bad bytes make no other encoding of UTF-8; western text is taken for cp1252."""
+    if wide := _wide_script(sample):
+        return wide
+    if _is_mostly_utf8(sample):
+        return "utf-8"
     if sum(byte > _ASCII for byte in sample[first : first + _GUESS_BYTES]) < _ENOUGH_TO_GUESS:
         return "cp1252"
     start = max(0, first - _GUESS_BYTES // 2)
@@ -84,6 +92,26 @@ def _guessed(sample: bytes, first: int) -> str:
     return best.encoding
 
 
+def _wide_script(sample: bytes) -> str:
+    """UTF-16 without a mark in any script: read as such it has lines and no control characters."""
+    if b"\0" in sample:
+        for name in ("utf-16-le", "utf-16-be"):
+            try:
+                text = codecs.getincrementaldecoder(name)("strict").decode(sample, final=False)
+            except UnicodeDecodeError:
+                continue
+            if ("\n" in text or "\r" in text) and not _CONTROL.search(text):
+                return name
+    return ""
+
+
+def _is_mostly_utf8(sample: bytes) -> bool:
+    """Whether more characters are whole ones of UTF-8 than there are bytes that fit nowhere."""
+    text = sample.decode("utf-8", "surrogateescape")
+    stray = len(_STRAY.findall(text))
+    return len(_BEYOND_ASCII.findall(text)) > 2 * stray
+
+
 class TextLines:
     r"""Gives lines with their own ends, which are \n, \r\n or \r, also mixed.
 
@@ -91,8 +119,7 @@ class TextLines:
     """
 
     def __init__(self, content: BinaryIO, encoding: str, longest: int) -> None:
-        wide = encoding.startswith(("utf-16", "utf-32"))
-        errors = "strict" if wide else "surrogateescape"
+        errors = _errors(encoding)
         self._reader = io.TextIOWrapper(content, encoding, errors=errors, newline="")
         self._reader._CHUNK_SIZE = _CHUNK  # type: ignore[attr-defined]
         self._longest = longest
@@ -133,7 +160,7 @@ class TextLines:
     def raw(self, text: str) -> bytes:
         """Return the bytes that a text of this file was made of."""
         name = self.encoding.removesuffix("-sig")
-        return text.encode(name, "strict" if name.startswith("utf-16") else "surrogateescape")
+        return text.encode(name, _errors(name))
 
     @property
     def taken_bytes(self) -> bytes:
@@ -145,6 +172,11 @@ class TextLines:
         while line and not line.endswith(("\n", "\r")):
             line = self._reader.readline(_CHUNK)
         raise ValueTooLongError(head)
+
+
+def _errors(encoding: str) -> str:
+    """How bytes that are no text are kept: half a pair of UTF-16 is a lone surrogate already."""
+    return "surrogatepass" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
 
 
 def holds_stray_bytes(line: str) -> bool:
