@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import lzma
 import zipfile
 import zlib
@@ -20,7 +21,7 @@ from ipai_kit.exceptions import (
 from ipai_kit.rest.calls import safe_url
 from tap_files.exceptions import FileChangedError, FileMissingError, UnreadableFileError
 
-__all__ = ["explained", "shown"]
+__all__ = ["explained", "explanation", "shown"]
 
 _DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, UnicodeDecodeError)
 _BAD_DATA = ("Invalid data stream", "ot a gzipped", "CRC check", "compressed stream", "ecompress")
@@ -50,16 +51,18 @@ def explained(address: str) -> Iterator[None]:
     except ConnectorError:
         raise
     except Exception as error:  # the edge of foreign libraries: what they raise is theirs to choose
-        raise _explanation(error, shown(address)) from error
+        raise explanation(error, shown(address)) from error
 
 
-def _explanation(error: Exception, place: str) -> ConnectorError:
+def explanation(error: Exception, place: str) -> ConnectorError:
+    """Return what went wrong with a file, in our words."""
     if isinstance(error, FileNotFoundError) and _is_of_library(error.__cause__):
         error = error.__cause__  # fsspec says "not found" of whatever a web server says
     name, text = type(error).__name__, _text(error)
     if name == "FileExpired":
         return FileChangedError(f"{place!r} changed while it was read.", next_step="Run again.")
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
+    is_circle = isinstance(error, OSError) and error.errno == errno.ELOOP
+    if is_circle or isinstance(error, FileNotFoundError | NotADirectoryError):
         return _missing(place)
     is_refusal = isinstance(error, PermissionError) or name in _NO_CREDENTIALS
     if is_refusal or text.startswith("Forbidden"):

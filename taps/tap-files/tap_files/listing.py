@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -14,14 +16,14 @@ from urllib.parse import urlsplit
 
 from ipai_kit.exceptions import ConnectorError
 from tap_files.content import seekable, unpacked
-from tap_files.exceptions import FileMissingError, UnreadableFileError
+from tap_files.exceptions import FileChangedError, FileMissingError, UnreadableFileError
 from tap_files.failures import explained, shown
-from tap_files.patterns import Pattern, bare
+from tap_files.matching import find_matches, is_pattern
+from tap_files.patterns import PACKED, Pattern, bare
 from tap_files.stores import kind_of_address
 
 __all__ = ["SourceFile", "list_files"]
 
-_MAGIC = "*?["
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -41,9 +43,10 @@ class SourceFile:
 
     @property
     def version(self) -> str:
-        """What is another when the content is: the entity tag, else time and size."""
-        when = self.modified.isoformat() if self.modified else ""
-        return self.etag or f"{when}|{'' if self.size is None else self.size}"
+        """What is another when the content is: the entity tag, else time and size, else nothing."""
+        if self.etag or self.modified is None:
+            return self.etag or ""
+        return f"{self.modified.isoformat()}|{'' if self.size is None else self.size}"
 
     @property
     def modified_text(self) -> str | None:
@@ -62,7 +65,8 @@ class SourceFile:
     @contextlib.contextmanager
     def opened(self, *, whole: bool = False) -> Iterator[BinaryIO]:
         """Open it for reading, unpacked; `whole` formats need to go back and forth in it."""
-        with explained(self.name), self.store.open(self.path, "rb") as raw:
+        self._check_not_cut_off()
+        with self._explained(), self.store.open(self.path, "rb") as raw:
             if self.member:
                 with (
                     zipfile.ZipFile(seekable(raw)) as archive,
@@ -76,7 +80,7 @@ class SourceFile:
 
     def now(self) -> SourceFile:
         """Return the file as it is now."""
-        with explained(self.name):
+        with self._explained():
             self.store.invalidate_cache()
             info = self.store.info(self.path)
         fresh = _file_of(self.store, info, self.path, self.name.partition("!")[0])
@@ -84,54 +88,47 @@ class SourceFile:
 
     def part(self, start: int, end: int) -> bytes:
         """Return some of its bytes as they are stored."""
-        with explained(self.name):
+        with self._explained():
             return bytes(self.store.cat_file(self.path, start=start, end=end))
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            with explained(self.name):
+                yield
+        except FileMissingError as error:
+            message = f"{self.name!r} is gone since the files were listed."
+            raise FileChangedError(message, next_step="Run again.") from error
+
+    def _check_not_cut_off(self) -> None:
+        """Nothing at all is no archive, but what a transfer that failed leaves behind."""
+        if self.size == 0 and bare(self.path).lower().endswith(PACKED):
+            message = f"{self.name!r} is empty, which no packed file is."
+            raise UnreadableFileError(message, next_step="Deliver the file anew.")
 
 
 def list_files(pattern: Pattern, store: Any) -> Iterator[SourceFile | ConnectorError]:
     """Yield what fits, oldest first; what cannot be looked at comes as its error."""
     found: list[SourceFile] = []
-    for one in _plain_files(pattern, store):
-        if not bare(one.path).lower().endswith(".zip"):
-            found.append(one)
+    is_any = False
+    for one in find_matches(pattern, store):
+        is_any = True
+        if isinstance(one, ConnectorError):
+            yield one
+            continue
+        path, info = one
+        file = _file_of(store, info, path, _shown_name(pattern.path, path))
+        if not bare(path).lower().endswith(".zip"):
+            found.append(file)
             continue
         try:
-            found += _members(one)
+            found += _members(file)
         except ConnectorError as error:
             yield error
-    yield from sorted(found, key=lambda one: (one.modified or _EPOCH, one.name))
-
-
-def _plain_files(pattern: Pattern, store: Any) -> list[SourceFile]:
-    with explained(pattern.path):
-        path = pattern.path if _is_http(pattern.path) else store._strip_protocol(pattern.path)
-        infos = _matching(store, path)
-        if infos is None:
-            infos = {path: store.info(path)}
-        files = [
-            _file_of(store, _whole_info(store, one, info), one, _shown_name(pattern.path, one))
-            for one, info in infos.items()
-            if info.get("type") != "directory"
-        ]
-    if not files and not any(one in bare(pattern.path) for one in _MAGIC):
+    if not is_any and not is_pattern(pattern.path):
         message = f"{shown(pattern.path)!r} is no file."
         raise FileMissingError(message, stream=pattern.name, next_step="Add e.g. '/*.csv'.")
-    return files
-
-
-def _matching(store: Any, path: str) -> Mapping[str, Any] | None:
-    """What fits a pattern; None where the path is none, or where a file has that very name."""
-    if not any(one in bare(path) for one in _MAGIC):
-        return None
-    if "[" in path and store.exists(path):
-        return None
-    found: Mapping[str, Any] = store.glob(path, detail=True)
-    return found
-
-
-def _whole_info(store: Any, path: str, info: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A listing of a web server knows names alone."""
-    return store.info(path) if info.get("size") is None and _is_http(path) else info
+    yield from sorted(found, key=lambda one: (one.modified or _EPOCH, one.name))
 
 
 def _file_of(store: Any, info: Mapping[str, Any], path: str, name: str) -> SourceFile:
@@ -165,18 +162,14 @@ def _shown_name(pattern: str, path: str) -> str:
     """Return the address of a file, in the manner in which the pattern is written."""
     parts = urlsplit(pattern)
     kind = kind_of_address(pattern)
-    if kind == "file":
-        return path
+    if kind == "file":  # a name need not be text: any byte but two may be in it
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
     if kind == "http":
         return shown(path)
     if kind == "sftp":
         host = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
         return f"sftp://{host}{path}"
     return f"{parts.scheme}://{path}"
-
-
-def _is_http(path: str) -> bool:
-    return path.startswith(("http://", "https://"))
 
 
 # -- archives -----------------------------------------------------------------------------------
@@ -190,6 +183,9 @@ def _members(archive: SourceFile) -> list[SourceFile]:
     ):
         names = [one.filename for one in opened.infolist() if not one.is_dir()]
     wanted = [name for name in names if not _is_litter(name)]
+    if twice := [name for name, count in Counter(wanted).items() if count > 1]:
+        message = f"{archive.name!r} has two members {twice[0]!r}: only one of them can be read."
+        raise UnreadableFileError(message, next_step="Deliver it with names of their own.")
     return [_as_member(archive, name, f"{archive.name}!{name}") for name in wanted]
 
 

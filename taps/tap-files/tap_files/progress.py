@@ -28,7 +28,7 @@ class FileProgress:
     def start(self, file: SourceFile, pattern: Pattern, *, anew: bool) -> int | None:
         """Note the version that is read now; returns the rows to skip, None when all are known."""
         entry = self.entry
-        same = entry.get("version") == file.version and not anew
+        same = bool(file.version) and entry.get("version") == file.version and not anew
         if same and entry.get("done"):
             return None
         if not same and not (pattern.append_only and not anew and self._only_grew(file)):

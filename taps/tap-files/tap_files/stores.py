@@ -14,6 +14,7 @@ import fsspec  # type: ignore[import-untyped]
 
 from ipai_kit.exceptions import ConfigurationError
 from tap_files.failures import explained
+from tap_files.folders import LocalStore
 
 __all__ = ["KINDS", "kind_of_address", "open_store"]
 
@@ -61,6 +62,12 @@ def open_store(path: str, config: Mapping[str, Any]) -> Any:
         options |= _http(path, config)
     with explained(path):
         try:
+            if kind == "file":
+                return LocalStore(**options)
+            if kind == "sftp":
+                from tap_files.sftp_store import SftpStore
+
+                return SftpStore(**options)
             return fsspec.filesystem(kind, **options)
         except ImportError as error:
             extra = _EXTRAS.get(kind, "all")

@@ -164,10 +164,10 @@ class FileStream(LocalStream):
         if skip is None:
             return
         batch = _Batch(file)
+        damage: list[ConnectorError] = []
         longest = int(self.config["max_value_bytes"])
-        for row in read_rows(
-            file, self.pattern, self.schema["properties"], longest=longest, skip=skip
-        ):
+        rows = read_rows(file, self.pattern, self.schema["properties"], longest=longest, skip=skip)
+        for row in _until_damage(rows, damage):
             if isinstance(row, Rejected):
                 self._reject(file, row)
                 batch.rejected += 1
@@ -182,6 +182,8 @@ class FileStream(LocalStream):
                 batch = _Batch(file)
         yield batch
         _advance(progress, batch)
+        if damage:
+            raise damage[0]
         self._check_unchanged(file, progress)
         if self.pattern.keyed_by_place and (stale := list(progress.stale_lines(0))):
             yield _Batch(file, stale=stale)
@@ -196,7 +198,7 @@ class FileStream(LocalStream):
     def _forget(self, entries: dict[str, Any], listed: set[str]) -> Iterator[_Batch]:
         """Drop the entries of files that are gone, and their rows where that is wanted."""
         gone = [name for name in entries if name not in listed]
-        if gone and not listed and self.pattern.deleted_files == "delete":
+        if gone and not listed:
             self.tap.progress.note("all_files_gone", stream=self.name, kept=len(gone))
             return  # rather an empty mount than the end of everything
         for name in gone:
@@ -241,6 +243,16 @@ class FileStream(LocalStream):
         # A large STATE is written less often, so that it never costs more than a few per cent.
         cost = time.monotonic() - moment
         self._state_due = moment + max(self.tap.state_interval, 50 * cost)
+
+
+def _until_damage(
+    rows: Iterator[Row | Rejected], damage: list[ConnectorError]
+) -> Iterator[Row | Rejected]:
+    """Yield rows; what ends them early is kept until those before it are written."""
+    try:
+        yield from rows
+    except _OF_ONE_FILE as error:
+        damage.append(error)
 
 
 def _advance(progress: FileProgress, batch: _Batch) -> None:

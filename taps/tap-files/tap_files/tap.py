@@ -92,6 +92,8 @@ class TapFiles(ConnectorTap):
     ) -> None:
         """Tell what is wrong with a file; the run goes on and ends with the gravest error."""
         error.stream = error.stream or stream
+        if file and file not in error.message:
+            error.url = file
         self._failures.append(error)
         self.progress.note(
             "file_failed",
