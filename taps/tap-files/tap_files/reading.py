@@ -9,6 +9,7 @@ from typing import Any
 
 from tap_files.delimited import Delimited
 from tap_files.json_records import read_json_document, read_json_lines
+from tap_files.keys import rows_with_keys
 from tap_files.listing import SourceFile
 from tap_files.parquet import read_parquet
 from tap_files.patterns import Pattern, format_of
@@ -41,4 +42,6 @@ def read_rows(
                 rows = read_json_document(content, pattern, longest)
             case "csv":
                 rows = Delimited(content, pattern, properties, longest).read()
+        if not pattern.keyed_by_place:
+            rows = rows_with_keys(rows, pattern)
         yield from islice(rows, skip, None)
