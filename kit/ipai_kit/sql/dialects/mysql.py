@@ -24,7 +24,7 @@ from ipai_kit.exceptions import (
 )
 from ipai_kit.sql.address import Address
 from ipai_kit.sql.database import Column, Table
-from ipai_kit.sql.dialects.mysql_tls import tls_options
+from ipai_kit.sql.dialects.mysql_tls import tls_options, untrusted
 from ipai_kit.sql.dialects.mysql_types import mysql_rules, native_type_of_field
 from ipai_kit.sql.dialects.queries import queries
 from ipai_kit.sql.dialects.reading import DialectDatabase, Row, with_unique_key
@@ -84,7 +84,14 @@ class MySQLDatabase(DialectDatabase):
 
     def connect(self) -> Any:
         """Return a new connection, in UTC."""
-        connection = pymysql.connect(**connect_options(self.address, self.settings))
+        options = connect_options(self.address, self.settings)
+        try:
+            connection = pymysql.connect(**options)
+        except RuntimeError as error:  # a package that the driver misses
+            message = f"The user's password cannot be sent without TLS: {error}."
+            raise ConfigurationError(
+                message, next_step="Add sslmode=require to the URL, or install cryptography."
+            ) from error
         with connection.cursor() as cursor:
             cursor.execute(_SESSION)
             cursor.execute("SET SESSION TRANSACTION READ ONLY")
@@ -166,6 +173,12 @@ class MySQLDatabase(DialectDatabase):
         code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
         reason = str(error.args[1]) if len(error.args) > 1 else str(error)
         message = f"{self.address.shown} answers: {reason} ({code})."
+        if (doubt := untrusted(error)) is not None:
+            return ConfigurationError(
+                f"{self.address.shown} offers no TLS that can be trusted: {doubt}.",
+                next_step="Switch TLS on at the server, correct ssl_ca or the host's name,"
+                " or set allow_insecure: true.",
+            )
         if code in _REFUSED:
             return CredentialsError(message, next_step="Check user, password and grants.")
         if code in _NOT_ALLOWED:

@@ -20,6 +20,12 @@ __all__ = ["connection_failure", "is_passing", "statement_failure"]
 
 _REFUSED = (
     (
+        re.compile(r"valid client certificate|certificate authentication failed|alert unknown ca"),
+        CredentialsError,
+        "The database does not accept this user's certificate.",
+        "Give PEM files as sslcert and sslkey, signed by whom the server trusts.",
+    ),
+    (
         re.compile(r"password authentication failed|no password supplied|authentication failed"),
         CredentialsError,
         "The database refuses the password.",
