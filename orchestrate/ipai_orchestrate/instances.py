@@ -92,18 +92,27 @@ def read_settings(spec: ConnectorSpec, pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def _typed(spec: ConnectorSpec, name: str, text: str) -> Any:
-    kind = spec.settings[name].type if name in spec.settings else None
+    setting = spec.settings.get(name)
+    kind = setting.type if setting else None
     if kind == "string" or REFERENCE.fullmatch(text):
         return text
-    if kind == "array" and not text.startswith("["):
+    of_objects = setting is not None and (setting.items or {}).get("type") == "object"
+    if kind == "array" and not text.startswith("[") and not of_objects:
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
         return json.loads(text)
     except ValueError as error:
         if kind is None:  # one of the tap's general settings: most are text
             return text
-        message = f"Setting {name!r} is not of type {kind}: {text!r}. Write it as JSON."
+        example = json.dumps(setting.examples[0]) if setting and setting.examples else ""
+        message = (
+            f"Setting {name!r} is not of type {kind}: {text!r}. Write it as JSON{_such(example)}."
+        )
         raise ConfigurationError(message) from error
+
+
+def _such(example: str) -> str:
+    return f", e.g. {example}" if example else ""
 
 
 def _refuse_unknown(

@@ -211,9 +211,20 @@ def test_questions_lead_to_rows_and_refused_credentials_are_asked_for_again(term
     assert [("github-acme", "succeeded")] == [(i["id"], i["last_status"]) for i in instances(ipai)]
 
 
-def test_nobody_needs_to_try_again(terminal, ipai):
-    said = terminal("github-acme", *READ, "2", "wrong", "n", code=77, options=("github",))
+def test_a_source_whose_keys_differ_by_place_is_first_offered_without_any(ipai, monkeypatch):
+    monkeypatch.setattr(init_module, "on_terminal", lambda: True)
+    right = '[{"name": "things", "path": "/nowhere/things.csv"}]'
+    lines = ("files", "things", right, *([""] * 5))
+    said = ipai("init", "files", code=130, stdin="\n".join(lines)).output
 
+    assert "Which one? [6]" in said
+    assert "Setting 'files' is not of type array: 'things'. Write it as JSON, e.g. [{" in said
+
+
+def test_nobody_needs_to_try_again(terminal, ipai):
+    said = terminal("github-acme", *READ, "2", "", "wrong", "n", code=77, options=("github",))
+
+    assert "Nothing was given." in said
     assert "Nothing was stored." in said
     assert [] == instances(ipai)
 

@@ -80,7 +80,7 @@ def checked_schedule(text: str, spec: ConnectorSpec) -> str | None:
 
 def ask_secret(name: str) -> str:
     """Ask for a value that nobody shall see."""
-    return str(_prompt(f"{name}, or @FILE (not shown)", None, _secret, hidden=True))
+    return str(_prompt(f"{name}, or @FILE (not shown)", "", _secret, hidden=True))
 
 
 # -- what to read ------------------------------------------------------------------------------
@@ -162,7 +162,10 @@ def _choose_method(methods: Sequence[AuthMethod], spec: ConnectorSpec) -> AuthMe
         n for n, one in enumerate(methods) if one.settings and _in_environment(one.settings, spec)
     ]
     simple = [n for n, one in enumerate(methods) if len(one.settings) == 1]
-    return methods[_choice("Which one?", [one.type for one in methods], [*ready, *simple, 0][0])]
+    bare = [n for n, one in enumerate(methods) if not one.settings]
+    # Where several keys would do, nobody can say which one is meant.
+    likely = [*ready, *(simple if len(simple) == 1 else [*bare, *simple]), 0]
+    return methods[_choice("Which one?", [one.type for one in methods], likely[0])]
 
 
 def _in_environment(names: Collection[str], spec: ConnectorSpec) -> bool:
@@ -191,7 +194,7 @@ def _choice(text: str, names: Sequence[str], default: int) -> int:
             return list(names).index(given)
         if given.isdigit() and 1 <= int(given) <= len(names):
             return int(given) - 1
-        message = f"{given!r} is not in the list. Give a number from 1 to {len(names)}."
+        message = f"{given!r} is not in the list. Give a number from 1 to {len(names)}, or a name."
         raise ConfigurationError(message)
 
     return int(_prompt(text, str(default + 1), read))
@@ -205,6 +208,11 @@ def _instance_id(text: str) -> str:
 
 
 def _secret(text: str) -> str:
+    if not text.strip():
+        message = (
+            "Nothing was given. Paste it, or name a file: @FILE. Ctrl-C ends, and keeps nothing."
+        )
+        raise ConfigurationError(message)
     return file_text(text[1:]) if text.startswith("@") else text
 
 
