@@ -136,6 +136,19 @@ def test_a_reader_that_is_gone_has_an_error_of_its_own(monkeypatch):
         writer.flush()
 
 
+def test_a_write_that_a_signal_cuts_short_goes_on():
+    class Unbuffered(Sink):
+        def write(self, data):
+            return super().write(data[:7])
+
+    sink = Unbuffered()
+    writer = FastWriter(sink)
+    writer.write_dict_records("s", [{"id": 1}, {"id": 2}])
+    writer.flush()
+
+    assert [one["record"] for one in sink.messages()] == [{"id": 1}, {"id": 2}]
+
+
 # -- local streams ------------------------------------------------------------------------------
 
 

@@ -204,9 +204,10 @@ class FastWriter(GenericSingerWriter[bytes, Message]):
         if not self._buffer:
             return
         data, self._buffer, self._buffered = b"".join(self._buffer), [], 0
-        output = self._output or _standard_output()
+        output, rest = self._output or _standard_output(), memoryview(data)
         try:
-            output.write(data)
+            while rest:  # without a buffer (PYTHONUNBUFFERED) a signal cuts a write short
+                rest = rest[output.write(rest) :]
             output.flush()
         except BrokenPipeError as error:
             _silence_standard_output()
