@@ -214,7 +214,7 @@ def test_questions_lead_to_rows_and_refused_credentials_are_asked_for_again(term
 def test_a_source_whose_keys_differ_by_place_is_first_offered_without_any(ipai, monkeypatch):
     monkeypatch.setattr(init_module, "on_terminal", lambda: True)
     right = '[{"name": "things", "path": "/nowhere/things.csv"}]'
-    lines = ("files", "things", right, *([""] * 5))
+    lines = ("files", "things", right, *([""] * 6))
     said = ipai("init", "files", code=130, stdin="\n".join(lines)).output
 
     assert "Which one? [6]" in said
