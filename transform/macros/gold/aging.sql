@@ -23,13 +23,17 @@ matches as (
         x.item_id,
         greatest(d.date, c.date) as matched_on,
         x.amount,
-        x.amount_currency
+        x.amount_currency,
+        j.type in ({{ payment_journals() }}) as is_payment
     from {{ live(ref('odoo_partial_reconciles')) }} as m
     join items as d on d.instance_id = m.instance_id and d.id = m.debit_move_id
     join items as c on c.instance_id = m.instance_id and c.id = m.credit_move_id
     cross join lateral (
-        values (m.debit_move_id, -m.amount, -m.debit_amount_currency), (m.credit_move_id, m.amount, m.credit_amount_currency)
-    ) as x (item_id, amount, amount_currency)
+        values
+            (m.debit_move_id, -m.amount, -m.debit_amount_currency, c.journal_id),
+            (m.credit_move_id, m.amount, m.credit_amount_currency, d.journal_id)
+    ) as x (item_id, amount, amount_currency, counterpart_journal_id)
+    left join {{ ref('odoo_journals') }} as j on j.instance_id = m.instance_id and j.id = x.counterpart_journal_id
 ),
 
 days as (
@@ -43,7 +47,9 @@ standing as (
         coalesce(i.date_maturity, i.date) as due_on,
         i.balance + coalesce(sum(m.amount), 0) as still_open,
         i.amount_currency + coalesce(sum(m.amount_currency), 0) as still_open_currency,
-        max(m.matched_on) as last_matched_on
+        max(m.matched_on) as last_matched_on,
+        min(m.matched_on) filter (where m.is_payment) as first_payment_on,
+        max(m.matched_on) filter (where m.is_payment) as last_payment_on
     from days as d
     join items as i on i.date <= d.as_of_date
     left join matches as m on m.instance_id = i.instance_id and m.item_id = i.id and m.matched_on <= d.as_of_date
@@ -81,27 +87,16 @@ select
     g.date as posted_on,
     g.due_on,
     g.days_overdue,
-    {%- set bounds = [[none, 0, 'current'], [1, 30, '1-30'], [31, 60, '31-60'], [61, 90, '61-90'], [91, 120, '91-120'], [121, none, 'older']] %}
-    case
-        {%- for least, most, name in bounds if most is not none %}
-        when g.days_overdue <= {{ most }} then '{{ name }}'
-        {%- endfor %}
-        else 'older'
-    end as bucket,
+    {{ bucket_of('g.days_overdue') }} as bucket,
     cc.name as currency,
     g.amount,
     g.open_amount,
-    {%- for least, most, name in bounds %}
-    case
-        when true
-            {%- if least is not none %} and g.days_overdue >= {{ least }}{% endif -%}
-            {%- if most is not none %} and g.days_overdue <= {{ most }}{% endif %}
-            then g.open_amount else 0
-    end as {{ 'not_due' if least is none else 'overdue_older' if most is none else 'overdue_' ~ least ~ '_' ~ most }},
-    {%- endfor %}
+    {{- bucket_columns() }}
     ic.name as original_currency,
     g.open_original_amount,
     g.last_matched_on,
+    g.first_payment_on,
+    g.last_payment_on,
     f.data_as_of
 from aged as g
 left join {{ ref('odoo_journal_entries') }} as e on e.instance_id = g.instance_id and e.id = g.move_id
@@ -110,6 +105,83 @@ left join {{ ref('odoo_partners') }} as p on p.instance_id = g.instance_id and p
 left join {{ ref('odoo_currencies') }} as cc on cc.instance_id = g.instance_id and cc.id = g.company_currency_id
 left join {{ ref('odoo_currencies') }} as ic on ic.instance_id = g.instance_id and ic.id = g.currency_id
 left join freshness as f on f.instance_id = g.instance_id
+{%- endmacro %}
+
+{#- Journals whose entries move money; what they match with an invoice pays it. -#}
+{% macro payment_journals() -%}
+    'bank', 'cash', 'credit'
+{%- endmacro %}
+
+{#-
+  What is open today, one row per company and partner. Payments are all of the partner's, matched or not: an old customer
+  has a first one although what is open was never paid on.
+-#}
+{% macro open_by_partner(account_type, sign) -%}
+with opened as (
+    {{ open_items(account_type, sign, 'select current_date as as_of_date') }}
+),
+
+summed as (
+    select
+        as_of_date,
+        instance_id,
+        company_id,
+        company,
+        partner_id,
+        partner,
+        currency,
+        count(*) as open_item_count,
+        sum(open_amount) as open_amount,
+        sum(open_amount) - sum(not_due) as overdue_amount,
+        {%- for first, last, label, column in aging_buckets() %}
+        sum({{ column }}) as {{ column }},
+        {%- endfor %}
+        min(due_on) filter (where open_amount > 0) as oldest_due_on,
+        max(days_overdue) filter (where open_amount > 0) as days_overdue,
+        max(data_as_of) as data_as_of
+    from opened
+    group by 1, 2, 3, 4, 5, 6, 7
+),
+
+payments as (
+    select
+        i.instance_id,
+        i.company_id,
+        coalesce(i.partner_id, 0) as partner_id,
+        min(i.date) as first_payment_on,
+        max(i.date) as last_payment_on
+    from {{ posted_items() }} as i
+    join {{ ref('odoo_accounts') }} as a on a.instance_id = i.instance_id and a.id = i.account_id
+    join {{ ref('odoo_journals') }} as j on j.instance_id = i.instance_id and j.id = i.journal_id
+    where a.account_type = '{{ account_type }}'
+        and j.type in ({{ payment_journals() }})
+        and {{ sign }} * i.balance < 0
+        and i.date <= current_date
+    group by 1, 2, 3
+)
+
+select
+    o.as_of_date,
+    o.instance_id,
+    o.company_id,
+    o.company,
+    o.partner_id,
+    o.partner,
+    o.currency,
+    o.open_item_count,
+    o.open_amount,
+    o.overdue_amount,
+    {%- for first, last, label, column in aging_buckets() %}
+    o.{{ column }},
+    {%- endfor %}
+    o.oldest_due_on,
+    o.days_overdue,
+    p.first_payment_on,
+    p.last_payment_on,
+    o.data_as_of
+from summed as o
+left join payments as p
+    on p.instance_id = o.instance_id and p.company_id = o.company_id and p.partner_id = coalesce(o.partner_id, 0)
 {%- endmacro %}
 
 {#- Every day from the first posting to today. -#}

@@ -30,6 +30,31 @@
     )
 {%- endmacro %}
 
+{#-
+  Accounts that count as cash: of type Bank and Cash, and by dbt's var odoo_cash_includes_outstanding those on which
+  payments wait for the bank statement.
+-#}
+{% macro cash_accounts() -%}
+    {%- set wait = var('odoo_cash_includes_outstanding') -%}
+    {%- if wait is not boolean -%}
+        {{ exceptions.raise_compiler_error(
+            "Var odoo_cash_includes_outstanding is " ~ (wait | tojson) ~ ". Use true or false."
+        ) }}
+    {%- endif -%}
+    (
+        select a.instance_id, a.company_id, a.account_id
+        from {{ company_accounts() }} as a
+        where a.account_type = 'asset_cash'
+            {%- if wait %}
+            or (a.instance_id, a.company_id, a.account_id) in (
+                select p.instance_id, p.company_id, p.outstanding_account_id
+                from {{ ref('odoo_payments') }} as p
+            )
+            and a.account_type in ('asset_current', 'liability_current')
+            {%- endif %}
+    )
+{%- endmacro %}
+
 {#- asset, liability, equity, income, expense or off_balance; Odoo's account types begin with it. -#}
 {% macro account_class(account_type) -%}
     case when {{ account_type }} = 'off_balance' then 'off_balance' else split_part({{ account_type }}, '_', 1) end

@@ -16,6 +16,7 @@ import yaml
 from ipai_orchestrate.transform import DbtEvent, TransformResult, run_dbt
 
 COMPANY = Path(__file__).with_name("company.yml")
+FOURTH = Path(__file__).with_name("fourth.yml")
 _CREATE = """
     create table ipai_bronze_erp.raw_odoo_{stream} (
         instance_id text collate "C" not null, record_key text collate "C" not null,
@@ -123,23 +124,45 @@ def company() -> dict[str, list[dict[str, Any]]]:
     return records
 
 
-@pytest.fixture(scope="module")
-def books(server: Any, migrated_template: str, dbt_output: Path) -> Iterator[Books]:
-    """A migrated database whose Bronze of Odoo is still to be filled."""
+@pytest.fixture(scope="session")
+def built_once(
+    server: Any,
+    migrated_template: str,
+    company: dict[str, list[dict[str, Any]]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[str, list[DbtEvent]]:
+    """A database with the company in Gold, to be copied, and what dbt said when it was built."""
     name = server.create(migrated_template)
+    with (
+        psycopg.connect(server.dsn_of(name), autocommit=True) as connection,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("IPAI_TRANSFORM_TARGET", str(tmp_path_factory.mktemp("dbt")))
+        for variable in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+            patch.delenv(variable, raising=False)
+        books = Books(server.dsn_of(name), connection)
+        land_company(books, company)
+        books.build_ok(on_event=books.events.append)
+    return name, books.events
+
+
+@pytest.fixture(scope="module")
+def built(server: Any, built_once: tuple[str, list[DbtEvent]], dbt_output: Path) -> Iterator[Books]:
+    """The company in Gold, in a database of this module."""
+    template, events = built_once
+    name = server.create(template)
     with psycopg.connect(server.dsn_of(name), autocommit=True) as connection:
-        yield Books(server.dsn_of(name), connection)
+        yield Books(server.dsn_of(name), connection, events)
     server.drop(name)
 
 
-@pytest.fixture(scope="module")
-def built(books: Books, company: dict[str, list[dict[str, Any]]]) -> Books:
-    """The company in Gold; instance two has an entry with the ids of the first one's."""
-    streams = {"account_move", "account_invoice", "account_move_line", *company} - {"entries"}
-    for stream in sorted(streams):
+def land_company(books: Books, company: dict[str, list[dict[str, Any]]]) -> None:
+    """Store all instances; instance two has an entry with the ids of the first one's."""
+    streams = {"account_move", "account_invoice", "account_move_line", "account_payment", *company}
+    for stream in sorted(streams - {"entries"}):
         books.create(stream)
     with books.connection.transaction():
-        for stream in streams & company.keys():
+        for stream in company.keys() - {"entries"}:
             for record in company[stream]:
                 books.land(stream, record)
         for entry in company["entries"]:
@@ -152,8 +175,21 @@ def built(books: Books, company: dict[str, list[dict[str, Any]]]) -> Books:
             instance="two",
         )
         land_branches(books, company)
-    books.build_ok(on_event=books.events.append)
-    return books
+        land_fourth(books, company)
+
+
+def land_fourth(books: Books, company: dict[str, list[dict[str, Any]]]) -> None:
+    """Store instance four, which shares its master data with the first."""
+    fourth: dict[str, list[dict[str, Any]]] = yaml.safe_load(FOURTH.read_text())
+    shared = ("res_company", "res_currency", "res_partner", "account_journal", "account_account")
+    for stream in shared:
+        for record in company[stream]:
+            books.land(stream, record, instance="four")
+    for stream in fourth.keys() - {"entries"}:
+        for record in fourth[stream]:
+            books.land(stream, record, instance="four")
+    for entry in fourth["entries"]:
+        books.land_entry(entry, instance="four")
 
 
 def land_branches(books: Books, company: dict[str, list[dict[str, Any]]]) -> None:

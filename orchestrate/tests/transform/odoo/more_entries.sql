@@ -89,3 +89,21 @@ select r.id, r.debit, r.credit, 2, '2026-07-15', r.amount, r.currency_amount, r.
 from (values (3, 1001, 1004, 100.00, 125.00), (4, 1005, 1004, 13.64, 0.00)) as r (id, debit, credit, amount, currency_amount)
 join res_currency as c on c.name = 'USD';
 drop table entries;
+
+-- A discount of 10 % on line 20 of order 9 (3 for 97.50), and two of the five of line 45 came back on a day without sales.
+update sale_order_line
+set discount = 10, price_subtotal = 263.25, price_total = 263.25, write_date = now()
+where id = 20;
+update sale_order
+set amount_untaxed = amount_untaxed - 29.25, amount_total = amount_total - 29.25, write_date = now()
+where id = 9;
+insert into stock_move
+select (jsonb_populate_record(
+    null::stock_move,
+    to_jsonb(m) || jsonb_build_object(
+        'id', 1001, 'state', 'done', 'date', '2026-11-18 10:00:00', 'quantity', 2, 'product_uom_qty', 2, 'product_qty', 2,
+        'location_id', m.location_dest_id, 'location_dest_id', m.location_id, 'write_date', now()
+    )
+)).*
+from stock_move as m
+where m.id = 30;

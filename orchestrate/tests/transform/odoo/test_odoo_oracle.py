@@ -22,6 +22,7 @@ from ipai_orchestrate.transform import run_dbt
 
 DUMP = Path(__file__).parents[5] / "shared/data/odoo18-demo.dump"
 MORE = Path(__file__).with_name("more_entries.sql")
+SOLD = Path(__file__).with_name("sold_lines.sql").read_text()
 SCRIPTS = sysconfig.get_path("scripts")
 TAP, TARGET = (shutil.which(name, path=SCRIPTS) for name in ("tap-odoo", "target-bronze-postgres"))
 RESTORE = next(
@@ -189,12 +190,19 @@ def test_profit_and_balance_sheet_add_up_to_odoo_s_lines(both: Both) -> None:
         )
 
 
-def test_cash_flow_ends_with_odoo_s_cash(both: Both) -> None:
+def test_cash_moves_and_ends_as_odoo_s_cash_accounts(both: Both) -> None:
     both.expect_same(
         f"select company_id, amount from {GOLD}.gold_finance_cashflow "
         "where activity = 'closing_cash' and period_start = '2026-11-01'",
         f"select company_id, sum(balance) from ({POSTED}) as p "
         "where account_type = 'asset_cash' group by 1",
+    )
+    both.expect_same(
+        f"select company_id, period_start, sum(amount) from {GOLD}.gold_finance_cashflow "
+        "where activity in ('operating', 'investing', 'financing') group by 1, 2 "
+        "having sum(amount) <> 0",
+        f"select company_id, date_trunc('month', date)::date, sum(balance) from ({POSTED}) as p "
+        "where account_type = 'asset_cash' group by 1, 2 having sum(balance) <> 0",
     )
 
 
@@ -244,6 +252,62 @@ def test_ageing_of_today_is_what_odoo_calls_residual(both: Both, kind: str, sign
     )
 
 
+@pytest.mark.parametrize(("kind", "sign"), [("ar", 1), ("ap", -1)])
+def test_partners_owe_the_sum_of_their_residuals(both: Both, kind: str, sign: int) -> None:
+    count = both.expect_same(
+        f"select company_id, partner_id, open_item_count, open_amount, overdue_amount, "
+        f"overdue_1_30, oldest_due_on, first_payment_on, last_payment_on "
+        f"from {GOLD}.gold_finance_{kind}_aging_by_partner",
+        f"""
+        with l as (
+            select p.*, %(sign)s * p.amount_residual as residual,
+                coalesce(p.date_maturity, p.date) as due, j.type as journal_type
+            from ({POSTED}) as p join account_journal as j on j.id = p.journal_id
+            where p.account_type = %(account_type)s and p.date <= current_date
+        )
+        select company_id, partner_id, count(*) filter (where residual <> 0), sum(residual),
+            coalesce(sum(residual) filter (where due < current_date), 0),
+            coalesce(sum(residual) filter (where current_date - due between 1 and 30), 0),
+            min(due) filter (where residual > 0),
+            min(date) filter (where journal_type in ('bank', 'cash') and %(sign)s * balance < 0),
+            max(date) filter (where journal_type in ('bank', 'cash') and %(sign)s * balance < 0)
+        from l group by 1, 2 having count(*) filter (where residual <> 0) > 0
+        """,
+        account_type={"ar": "asset_receivable", "ap": "liability_payable"}[kind],
+        sign=sign,
+    )
+
+    assert count >= 1
+
+
+def test_days_sales_outstanding_follow_from_odoo_s_invoices(both: Both) -> None:
+    """Odoo's totals of invoices without tax, not the lines that Gold adds up."""
+    count = both.expect_same(
+        f"select period_start, receivable_balance, net_credit_sales, dso "
+        f"from {GOLD}.gold_finance_dso where company_id = 1 and period_end < current_date "
+        "and (net_credit_sales <> 0 or receivable_balance <> 0)",
+        f"""
+        with months as (
+            select month::date as first, (month + interval '1 month')::date as next
+            from generate_series('2025-01-01', date_trunc('month', current_date)
+                - interval '1 month', interval '1 month') as month
+        ), f as (
+            select first, next - first as days,
+                coalesce((select sum(balance) from ({POSTED}) as p where company_id = 1
+                    and account_type = 'asset_receivable' and date < next), 0) as balance,
+                coalesce((select sum(amount_untaxed_signed) from account_move where company_id = 1
+                    and move_type in ('out_invoice', 'out_refund') and state = 'posted'
+                    and date >= first and date < next), 0) as sales
+            from months
+        )
+        select first, balance, sales, case when sales > 0 then round(balance / sales * days, 1) end
+        from f where balance <> 0 or sales <> 0
+        """,
+    )
+
+    assert count >= 1
+
+
 def test_sales_equal_the_totals_of_odoo_s_orders(both: Both) -> None:
     """Odoo adds up an order itself; Gold adds up its lines."""
     oracle = """
@@ -265,6 +329,44 @@ def test_sales_equal_the_totals_of_odoo_s_orders(both: Both) -> None:
     )
 
     assert count > 5
+
+
+def test_gross_discounts_returns_and_units_follow_from_prices_and_quantities(both: Both) -> None:
+    """Gold takes Odoo's totals of lines; here price, quantity and discount are multiplied."""
+    count = both.expect_same(
+        f"select company_id, sold_on, sum(gross_amount), sum(discount_amount), "
+        f"sum(returns_amount), sum(net_amount), sum(units_sold), sum(units_returned), "
+        f"sum(units_net), sum(order_count), sum(order_line_count) "
+        f"from {GOLD}.gold_retail_sales_summary where order_count > 0 or units_returned > 0 "
+        "group by 1, 2",
+        f"select company_id, day, round(sum(gross), 2), round(sum(discount), 2), sum(returned), "
+        f"round(sum(gross - discount - returned), 2), sum(units), sum(units_back), "
+        f"sum(units - units_back), count(distinct order_id), count(order_id) from ({SOLD}) as s "
+        "group by 1, 2",
+    )
+
+    assert count > 5
+
+
+def test_products_and_cohorts_follow_from_prices_and_quantities(both: Both) -> None:
+    both.expect_same(
+        f"select product_id, sum(gross_amount), sum(discount_amount), sum(returns_amount), "
+        f"sum(units_net), sum(order_count) from {GOLD}.gold_retail_product_sales group by 1",
+        f"select product_id, sum(gross), sum(discount), sum(returned), sum(units - units_back), "
+        f"count(distinct order_id) from ({SOLD}) as s group by 1",
+    )
+    both.expect_same(
+        f"select cohort_month, month, cohort_customer_count, customer_count, order_count, "
+        f"net_amount from {GOLD}.gold_retail_customer_cohorts where order_count > 0",
+        f"""
+        with s as (select *, date_trunc('month', day)::date as month from ({SOLD}) as s),
+        f as (select partner_id, min(month) as cohort from s group by 1)
+        select f.cohort, s.month, (select count(*) from f as x where x.cohort = f.cohort),
+            count(distinct s.partner_id), count(distinct s.order_id),
+            round(sum(gross - discount - returned), 2)
+        from s join f using (partner_id) group by 1, 2
+        """,
+    )
 
 
 def test_stock_equals_odoo_s_quants(both: Both) -> None:

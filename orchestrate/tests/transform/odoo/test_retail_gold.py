@@ -24,7 +24,7 @@ def test_days_begin_at_midnight_of_the_shop_and_amounts_are_the_company_s(built:
     rows = built.rows(
         f"select sold_on, shop, channel, currency, gross_amount, discount_amount, returns_amount, "
         f"net_amount, tax_amount, order_count, average_order_amount, customer_count, units_sold, "
-        f"units_returned from {GOLD}_sales_summary "
+        f"units_returned, units_net, order_line_count from {GOLD}_sales_summary "
         "where company_id = 1 and sold_on <= '2025-03-06' order by sold_on"
     )
 
@@ -33,11 +33,11 @@ def test_days_begin_at_midnight_of_the_shop_and_amounts_are_the_company_s(built:
         (date(2025, 3, day), "Dock shop", "Counter", "EUR") for day in range(2, 7)
     ]
     assert [row[4:] for row in rows] == [
-        (164, 10, 0, 154, tax, 2, 77, 2, 15, 0),
-        (0, 0, 0, 0, 0, 0, None, 0, 0, 0),
-        (0, 0, 0, 0, 0, 0, None, 0, 0, 0),
-        (0, 0, 45, -45, 0, 0, None, 0, 0, 1),
-        (0, 0, 50, -50, 0, 0, None, 0, 0, 1),
+        (164, 10, 0, 154, tax, 2, 77, 2, 15, 0, 15, 3),
+        (0, 0, 0, 0, 0, 0, None, 0, 0, 0, 0, 0),
+        (0, 0, 0, 0, 0, 0, None, 0, 0, 0, 0, 0),
+        (0, 0, 45, -45, 0, 0, None, 0, 0, 1, -1, 0),
+        (0, 0, 50, -50, 0, 0, None, 0, 0, 1, -1, 0),
     ]
 
 
@@ -56,7 +56,8 @@ def test_an_order_without_warehouse_and_team_belongs_to_its_company(built: Any) 
 def test_products_are_counted_in_their_own_unit(built: Any) -> None:
     rows = built.rows(
         f"select sold_on, product_code, product, category, gross_amount, net_amount, units_sold, "
-        f"units_returned from {GOLD}_product_sales where company_id = 1 order by 1, 2"
+        f"units_returned from {GOLD}_product_sales "
+        "where instance_id = 'one' and company_id = 1 order by 1, 2"
     )
 
     assert rows == [
@@ -64,6 +65,23 @@ def test_products_are_counted_in_their_own_unit(built: Any) -> None:
         (date(2025, 3, 2), "R-1", "Rope", "All / Gear", 140, 130, 3, 0),
         (date(2025, 3, 5), "R-1", "Rope", "All / Gear", 0, -45, 0, 1),
         (date(2025, 3, 6), "R-1", "Rope", "All / Gear", 0, -50, 0, 1),
+    ]
+
+
+def test_customers_who_came_first_in_one_month_are_followed(built: Any) -> None:
+    """Ann and Bob in March; in May Ann orders for 30 and brings back 20, Cane comes first."""
+    rows = built.rows(
+        f"select cohort_month, month, months_since_first, cohort_customer_count, customer_count, "
+        f"retention, order_count, net_amount, currency from {GOLD}_customer_cohorts "
+        "where instance_id = 'four' and month <= '2025-05-01' order by 1, 2"
+    )
+
+    march, april, may = (date(2025, month, 1) for month in (3, 4, 5))
+    assert rows == [
+        (march, march, 0, 2, 2, 1, 2, 150, "EUR"),
+        (march, april, 1, 2, 0, 0, 0, 0, "EUR"),
+        (march, may, 2, 2, 1, Decimal("0.5"), 1, 10, "EUR"),
+        (may, may, 0, 1, 1, 1, 1, 10, "EUR"),
     ]
 
 

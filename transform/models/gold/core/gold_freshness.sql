@@ -6,7 +6,7 @@
     ref('github_workflow_runs'), ref('odoo_accounts'), ref('odoo_analytic_lines'), ref('odoo_companies'),
     ref('odoo_currencies'), ref('odoo_currency_rates'), ref('odoo_inventory'), ref('odoo_journal_entries'),
     ref('odoo_journal_items'), ref('odoo_journals'), ref('odoo_locations'), ref('odoo_partial_reconciles'),
-    ref('odoo_partners'), ref('odoo_product_categories'), ref('odoo_product_templates'), ref('odoo_products'),
+    ref('odoo_partners'), ref('odoo_payments'), ref('odoo_product_categories'), ref('odoo_product_templates'), ref('odoo_products'),
     ref('odoo_project_stages'), ref('odoo_projects'), ref('odoo_sale_lines'), ref('odoo_sales'),
     ref('odoo_sales_teams'), ref('odoo_stock_move_lines'), ref('odoo_stock_moves'), ref('odoo_task_stages'),
     ref('odoo_tasks'), ref('odoo_units'), ref('odoo_warehouses'),

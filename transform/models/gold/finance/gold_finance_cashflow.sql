@@ -1,12 +1,18 @@
 -- SPDX-License-Identifier: Apache-2.0
-with items as (
+with cash_accounts as (
+    select * from {{ cash_accounts() }} as a
+),
+
+items as (
     select
         i.instance_id, i.company_id, i.move_id, i.account_id, i.balance,
         date_trunc('month', i.date)::date as period_start,
-        a.account_code, a.account, a.account_type, a.account_type = 'asset_cash' as is_cash
+        a.account_code, a.account, a.account_type, k.account_id is not null as is_cash
     from {{ posted_items() }} as i
     join {{ company_accounts() }} as a
         on a.instance_id = i.instance_id and a.company_id = i.company_id and a.account_id = i.account_id
+    left join cash_accounts as k
+        on k.instance_id = i.instance_id and k.company_id = i.company_id and k.account_id = i.account_id
 ),
 
 cash_entries as (
@@ -74,6 +80,13 @@ lines as (
     from standing
 ),
 
+named as (
+    select instance_id, company_id, array_agg(distinct account_id order by account_id) as cash_account_ids
+    from items
+    where is_cash
+    group by 1, 2
+),
+
 freshness as (
     {{ freshness_of([ref('odoo_journal_items'), ref('odoo_accounts')]) }}
 )
@@ -91,8 +104,10 @@ select
     l.account,
     y.name as currency,
     l.amount,
+    n.cash_account_ids,
     s.data_as_of
 from lines as l
 left join {{ ref('odoo_companies') }} as c on c.instance_id = l.instance_id and c.id = l.company_id
 left join {{ ref('odoo_currencies') }} as y on y.instance_id = c.instance_id and y.id = c.currency_id
+left join named as n on n.instance_id = l.instance_id and n.company_id = l.company_id
 left join freshness as s on s.instance_id = l.instance_id

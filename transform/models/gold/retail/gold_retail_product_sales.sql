@@ -43,6 +43,7 @@ select
     f.order_count,
     f.units_sold,
     f.units_returned,
+    f.units_sold - f.units_returned as units_net,
     s.data_as_of
 from figures as f
 join {{ shops() }} as h on h.instance_id = f.instance_id and h.company_id = f.company_id and h.shop_id = f.shop_id

@@ -15,6 +15,7 @@ figures as (
         sum(returns) as returns,
         sum(tax) as tax,
         count(distinct order_id) filter (where is_sale) as order_count,
+        count(*) filter (where is_sale) as order_line_count,
         count(distinct partner_id) filter (where is_sale) as customer_count,
         sum(units) as units_sold,
         sum(units_returned) as units_returned
@@ -22,14 +23,39 @@ figures as (
     group by 1, 2, 3, 4, 5
 ),
 
+-- Days without sales come in as zeros: joined to a calendar, the planner would compare each day with each.
 calendar as (
+    select *
+    from figures
+    union all
     select
         instance_id, company_id, shop_id, channel_id,
         generate_series(
             min(sold_on)::timestamp, greatest(max(sold_on), current_date)::timestamp, interval '1 day'
-        )::date as sold_on
+        )::date,
+        0, 0, 0, 0, 0, 0, 0, 0, 0
     from figures
     group by 1, 2, 3, 4
+),
+
+daily as (
+    select
+        instance_id,
+        company_id,
+        shop_id,
+        channel_id,
+        sold_on,
+        sum(gross) as gross,
+        sum(discount) as discount,
+        sum(returns) as returns,
+        sum(tax) as tax,
+        max(order_count) as order_count,
+        max(order_line_count) as order_line_count,
+        max(customer_count) as customer_count,
+        sum(units_sold) as units_sold,
+        sum(units_returned) as units_returned
+    from calendar
+    group by 1, 2, 3, 4, 5
 ),
 
 freshness as (
@@ -47,25 +73,21 @@ select
     k.sold_on,
     h.timezone,
     y.name as currency,
-    round(coalesce(f.gross, 0), 2) as gross_amount,
-    round(coalesce(f.discount, 0), 2) as discount_amount,
-    round(coalesce(f.returns, 0), 2) as returns_amount,
-    round(coalesce(f.gross - f.discount - f.returns, 0), 2) as net_amount,
-    round(coalesce(f.tax, 0), 2) as tax_amount,
-    coalesce(f.order_count, 0) as order_count,
-    round((f.gross - f.discount) / nullif(f.order_count, 0), 2) as average_order_amount,
-    coalesce(f.customer_count, 0) as customer_count,
-    coalesce(f.units_sold, 0) as units_sold,
-    coalesce(f.units_returned, 0) as units_returned,
+    round(k.gross, 2) as gross_amount,
+    round(k.discount, 2) as discount_amount,
+    round(k.returns, 2) as returns_amount,
+    round(k.gross - k.discount - k.returns, 2) as net_amount,
+    round(k.tax, 2) as tax_amount,
+    k.order_count,
+    k.order_line_count,
+    round((k.gross - k.discount) / nullif(k.order_count, 0), 2) as average_order_amount,
+    k.customer_count,
+    k.units_sold,
+    k.units_returned,
+    k.units_sold - k.units_returned as units_net,
     s.data_as_of
-from calendar as k
+from daily as k
 join {{ shops() }} as h on h.instance_id = k.instance_id and h.company_id = k.company_id and h.shop_id = k.shop_id
-left join figures as f
-    on f.instance_id = k.instance_id
-    and f.company_id = k.company_id
-    and f.shop_id = k.shop_id
-    and f.channel_id = k.channel_id
-    and f.sold_on = k.sold_on
 left join {{ ref('odoo_sales_teams') }} as t on t.instance_id = k.instance_id and t.id = k.channel_id
 left join {{ ref('odoo_currencies') }} as y on y.instance_id = h.instance_id and y.id = h.currency_id
 left join freshness as s on s.instance_id = k.instance_id

@@ -1,0 +1,3 @@
+-- SPDX-License-Identifier: Apache-2.0
+{{ config(contract={'enforced': aging_as_in_contract()}, post_hook='{{ describe_buckets() }}') }}
+{{ open_by_partner('liability_payable', -1) }}
