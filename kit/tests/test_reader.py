@@ -246,6 +246,19 @@ def test_a_file_is_read_by_its_descriptor_and_text_in_memory_as_it_is() -> None:
     assert data.read() == b"x"
 
 
+@pytest.mark.parametrize("step", [100_000, 1_500_000])
+def test_a_line_in_many_parts_is_put_together(step: int) -> None:
+    line = bytes(range(11, 256)) * 20_000
+    text = b"short\n" + line + b"\n" + line
+    blocks = LineBlocks()
+
+    whole = [blocks.feed(text[start : start + step]) for start in range(0, len(text), step)]
+
+    assert b"".join(filter(None, whole)) == b"short\n" + line + b"\n"
+    assert blocks.rest() == line
+    assert not blocks.is_large
+
+
 @given(
     st.lists(
         st.dictionaries(

@@ -42,6 +42,7 @@ from ipai_kit.landing.record_shape import Shape, record_shape
 from ipai_kit.landing.schema_rules import SchemaRules, compile_rules
 from ipai_kit.landing.settings import LandingSettings
 from ipai_kit.landing.shape_decoder import SIMPLE_TYPES, ShapeDecoder
+from ipai_kit.singer.reader import LARGE_LINE_BYTES
 
 RecordCheck = Callable[[bytes], object]
 """Looks at a record before it is landed; raises RecordRejectedError to bury it."""
@@ -139,6 +140,8 @@ class Inspection:
     def sample(self, rows: Iterable[Row]) -> None:
         """Note what the SCHEMA does not list in the first rows."""
         for row in islice(rows, SAMPLE):
+            if len(row[1]) > LARGE_LINE_BYTES:  # its values would be as much memory again, thrice
+                continue
             try:
                 value = read_members(row[1])
             except UNREADABLE:

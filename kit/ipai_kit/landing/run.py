@@ -13,6 +13,7 @@ from ipai_kit.landing.intake import Intake
 from ipai_kit.landing.program import Landing
 from ipai_kit.landing.stop_signal import StopSignal
 from ipai_kit.singer.reader import (
+    LARGE_LINE_BYTES,
     ByteSource,
     LineBlocks,
     MessageDecoder,
@@ -71,8 +72,13 @@ class TargetRun:
                     self._check()  # who stops us may have stopped the tap: that is no clean end
                     break
                 block = lines.feed(chunk)
+                if lines.is_large:
+                    self._commit_all()
                 if block is not None:
                     self._take(block, decoder)
+                    if len(block) > LARGE_LINE_BYTES:
+                        del block
+                        self._commit_all()
             if self._seconds_left() == 0:
                 self.intake.flush()
         if rest := lines.rest():
@@ -87,6 +93,12 @@ class TargetRun:
                 decoder.line_count += len(part.records)
             else:
                 self.intake.take(decoder.decode(part.text))
+
+    def _commit_all(self) -> None:
+        """Neither read a large line while others are landed nor others while it is: it adds up."""
+        if self.intake.deadline is not None:
+            self.intake.flush()
+        self._writer.wait()
 
     def _check(self) -> None:
         """See whether the run must end: an error of the writer, too many dead letters, a signal."""

@@ -23,6 +23,9 @@ from ipai_kit.exceptions import ConnectorError
 BLOCK_BYTES: Final = 1 << 17
 """Small enough to stay in the processor's cache until its records are taken apart."""
 PIPE_BYTES: Final = 1 << 20
+LARGE_LINE_BYTES: Final = 1 << 24
+"""What a line takes while it is read and landed is several times its size."""
+_JOINED_BYTES: Final = 1 << 20
 MAX_LINE_BYTES: Final = 1 << 30
 _HEAD_LENGTH: Final = 80
 _PROTOCOL_WORDS: Final = frozenset(
@@ -127,7 +130,7 @@ class MessageDecoder:
 class LineBlocks:
     """Joins chunks of a byte stream into blocks that end with a newline."""
 
-    _parts: list[bytes] = field(default_factory=list)
+    _parts: list[bytes | bytearray] = field(default_factory=list)
     _size: int = 0
 
     def feed(self, chunk: bytes) -> bytes | None:
@@ -142,12 +145,22 @@ class LineBlocks:
             self._keep(chunk[cut:])
         return block
 
+    @property
+    def is_large(self) -> bool:
+        """Whether a line that has only begun is a large one."""
+        return self._size > LARGE_LINE_BYTES
+
     def rest(self) -> bytes:
         """What followed the last newline."""
         return b"".join(self._parts)
 
     def _keep(self, chunk: bytes) -> None:
-        self._parts.append(chunk)
+        if self._size > _JOINED_BYTES:  # many small parts would leave their memory in pieces
+            if not isinstance(self._parts[0], bytearray):
+                self._parts = [bytearray().join(self._parts)]
+            self._parts[0] += chunk
+        else:
+            self._parts.append(chunk)
         self._size += len(chunk)
         if self._size > MAX_LINE_BYTES:
             message = f"A line of the input is longer than {MAX_LINE_BYTES} bytes."
