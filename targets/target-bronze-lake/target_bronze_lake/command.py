@@ -2,6 +2,7 @@
 """The command `target-bronze-lake`."""
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any, Final
@@ -32,6 +33,8 @@ PROGRAM: Final = TargetProgram(
 
 def main() -> None:
     """Land standard input, or care for the lake when a verb says so."""
+    # Arrow reads this when it is first loaded: its own allocator keeps what large pages needed
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     if sys.argv[1:2] and sys.argv[1] in VERBS:
         sys.exit(importlib.import_module("target_bronze_lake.maintenance").maintain(sys.argv[1:]))
     run_command(PROGRAM)

@@ -200,7 +200,8 @@ def strings(values: Sequence[bytes | None], kind: pa.DataType = _TEXT) -> pa.Arr
     texts: Any = values
     validity = None
     try:
-        joined = b"".join(texts)
+        # one value, as a large one is by itself, is not worth a copy
+        joined = b"".join(texts) if len(texts) != 1 or texts[0] is None else texts[0]
     except TypeError:  # some are None, which is asked for only then: comparing each takes longer
         validity, texts = _validity(values), [value or b"" for value in values]
         joined = b"".join(texts)
