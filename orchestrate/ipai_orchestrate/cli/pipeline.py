@@ -116,16 +116,38 @@ def run(name: str, wait: bool, as_json: bool) -> int:
       ipai pipeline run nightly --wait
     """
     with _opened_register() as register:
-        run_id = register.run(name)
+        return _follow(register, register.run(name), wait=wait, as_json=as_json)
+
+
+@pipeline_command.command("retry")
+@click.argument("name", metavar="NAME|RUN")
+@click.option("--wait", is_flag=True, help="Wait for the end; 1 when it did not succeed.")
+@json_option
+def retry(name: str, wait: bool, as_json: bool) -> int:
+    """Start what has not succeeded in the last run, and what comes after it.
+
+    \b
+    Example:
+      ipai pipeline retry nightly
+
+    Steps that were changed since are done again too.
+    """
+    with _opened_register() as register:
+        run_id = register.retry(_run_id(register, name))
+        return _follow(register, run_id, wait=wait, as_json=as_json)
+
+
+def _follow(register: PipelineRegister, run_id: UUID, *, wait: bool, as_json: bool) -> int:
+    found = register.status(run_id)
+    while wait and found.status == "running":
+        time.sleep(WAIT_SECONDS)
         found = register.status(run_id)
-        while wait and found.status == "running":
-            time.sleep(WAIT_SECONDS)
-            found = register.status(run_id)
     if as_json:
         print_json(found)
     elif wait:
         _show(found)
     else:
+        name = found.pipeline
         console().print(f"Started {name}: {run_id}\nFollow it: ipai pipeline show {name}")
     return 1 if wait and found.status != "succeeded" else 0
 

@@ -14,6 +14,10 @@ select connectors.set_pipeline_status(name => %(name)s, status => %(status)s) as
 -- Start a pipeline.
 select connectors.run_pipeline(name => %(name)s, triggered_by => %(triggered_by)s) as id;
 
+-- retry --
+-- Start what has not succeeded in a run, and what comes after it.
+select connectors.retry_pipeline(run_id => %(run_id)s) as id;
+
 -- cancel --
 -- End the run of a pipeline.
 select connectors.cancel_pipeline(run_id => %(run_id)s, reason => %(reason)s) as outcome;

@@ -99,6 +99,10 @@ class PipelineRegister:
         """Start it; ConflictError when it is running."""
         return UUID(str(self._value("run", name=name, triggered_by=triggered_by)))
 
+    def retry(self, run_id: UUID) -> UUID:
+        """Start what has not succeeded in a run, and what comes after it; return the new run."""
+        return UUID(str(self._value("retry", run_id=run_id)))
+
     def cancel(self, run_id: UUID, reason: str | None = None) -> str:
         """Return `cancelled` or `finished` (too late)."""
         return str(self._value("cancel", run_id=run_id, reason=reason))

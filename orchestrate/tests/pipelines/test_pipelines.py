@@ -386,3 +386,26 @@ def test_an_agent_runs_a_pipeline_and_sees_how_it_goes(desk, connection):
 
     assert ("running", "rpc", UTC) == (*found[:2], found[2].astimezone(UTC).tzinfo)
     assert isinstance(desk.plane, ControlPlane)
+
+
+def test_a_retry_does_what_has_not_succeeded_and_what_comes_after_it(desk):
+    steps = [step("a"), step("b"), step("c", after=["b"]), step("d", after=["a"])]
+    last = step("e", after=["c", "d"])
+    desk.apply(*steps, last)
+    first = desk.register.run("p")
+    with pytest.raises(ConflictError, match="is running"):
+        desk.register.retry(first)
+    desk.drive(first, b="configuration")
+    assert ["succeeded", "failed"] == [desk.steps(first)[name] for name in "ab"]
+    desk.apply(*steps[:3], step("d", after=["a"], mode="full_table"), last)
+    second = desk.register.retry(first)
+
+    assert "fresh" == desk.steps(second)["a"]
+    assert [["github-b", "github-d"], ["github-c"], ["github-e"]] == desk.drive(second)
+    found = desk.register.status(second)
+    assert ("succeeded", "retry") == (found.status, found.triggered_by)
+    assert f"succeeded in run {first}" == found.steps[0]["reason"]
+    with pytest.raises(ConflictError, match="has succeeded"):
+        desk.register.retry(second)
+    with pytest.raises(NotFoundError):
+        desk.register.retry(desk.plane.runs(1)[0].id)
