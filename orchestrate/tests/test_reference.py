@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
+from ipai_orchestrate.cli import failure
 from ipai_orchestrate.cli.db import db_command
 from ipai_orchestrate.control_plane.reference import render_reference
 from ipai_orchestrate.migrations.files import supabase_folder
@@ -54,3 +56,15 @@ def test_the_command_prints_it_and_tells_an_old_file(
     )
     assert checked.return_value == 1
     assert "is out of date. Write it anew: ipai db reference >" in checked.output
+
+
+def test_hints_of_the_database_are_commands_on_the_command_line() -> None:
+    # Said to programs alone: a worker's protocol, a reviewer's report.
+    programs = {"request_secret", "layer_tables", "store_oauth_grant"}
+    texts = [file.read_text("utf-8") for file in (supabase_folder() / "migrations").glob("*.sql")]
+    hints = [hint for text in texts for hint in re.findall(r"hint = (?:format\()?'([^']*)", text)]
+    calls = {call for hint in hints for call in re.findall(r"\b[a-z_]+\([a-z_, ]*\)", hint)}
+
+    assert calls
+    left = {call.partition("(")[0] for call in calls if call not in failure._COMMANDS}
+    assert left <= programs

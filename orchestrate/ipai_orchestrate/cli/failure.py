@@ -38,6 +38,8 @@ _COMMANDS = {
     "alert_list()": "`ipai alerts list`",
     "alert_rule_list()": "`ipai alerts rules`",
     "cancel_pipeline(run_id)": "`ipai pipeline cancel NAME`",
+    "run_pipeline(name)": "`ipai pipeline run NAME`",
+    "take_review(kind)": "`ipai audit KIND`",
 }
 
 
