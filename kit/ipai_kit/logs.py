@@ -33,6 +33,7 @@ _METRIC: Final = "METRIC: %s"
 _redactor = Redactor()
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _events = logging.getLogger(EVENT_LOGGER)
+_logger = logging.getLogger(__name__)
 
 
 def configure_logs(
@@ -172,8 +173,15 @@ def _writes_to_terminal(handler: logging.Handler) -> bool:
 
 
 def _level(level: str | int | None) -> str | int | None:
-    wanted = level or os.environ.get("IPAI_LOG_LEVEL")
-    return wanted.upper() if isinstance(wanted, str) else wanted
+    if level:
+        return level.upper() if isinstance(level, str) else level
+    named = os.environ.get("IPAI_LOG_LEVEL", "").strip().upper()
+    if named and named not in logging.getLevelNamesMapping():
+        # No reason to lose a sync: the lines only are more, or fewer, than somebody wanted.
+        known = "Use DEBUG, INFO, WARNING or ERROR."
+        _logger.warning("IPAI_LOG_LEVEL is no level: %r. %s", named, known)
+        return None
+    return named or None
 
 
 def _event_of(record: logging.LogRecord) -> tuple[str, dict[str, Any]]:

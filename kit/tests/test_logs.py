@@ -91,6 +91,17 @@ def test_the_level_may_come_from_the_environment(lines, monkeypatch):
     assert [line["event"] for line in lines()] == ["seen"]
 
 
+def test_a_level_that_is_none_is_told_and_ends_nothing(lines, monkeypatch):
+    monkeypatch.setenv("IPAI_LOG_LEVEL", "chatty")
+    logs.configure_logs()
+
+    logging.getLogger("x").debug("not seen")
+
+    assert ["IPAI_LOG_LEVEL is no level: 'CHATTY'. Use DEBUG, INFO, WARNING or ERROR."] == [
+        line["event"] for line in lines()
+    ]
+
+
 def test_a_field_cannot_replace_what_every_line_has(lines):
     logs.configure_logs(source="github")
 
