@@ -18,6 +18,7 @@ import msgspec
 from ipai_kit.bronze import Row, emitted_micros
 from ipai_kit.bronze_block import BlockExtract
 from ipai_kit.exceptions import ConfigurationError
+from ipai_kit.landing.parquet_rows import exact_rows
 from ipai_kit.singer.reader import (
     BLOCK_BYTES,
     NUL_ESCAPE,
@@ -143,7 +144,7 @@ def _read_parquet(file: BatchFile) -> Iterator[bytes]:
     try:
         with parquet.ParquetFile(file.path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as parts:
             for part in parts.iter_batches(batch_size=_PARQUET_ROWS):
-                yield _encode_lines(part.to_pylist())
+                yield _encode_lines(exact_rows(part))
     except _arrow("pyarrow", "in Parquet format").ArrowException as error:
         raise _unreadable(file.path, file.stream, file.line, type(error).__name__) from error
 

@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from ipai_kit.exceptions import ConfigurationError, InternalError
+from ipai_kit.singer.parquet_columns import flat_table
 
 __all__ = ["BATCH_SETTING", "BatchFolder", "HandedFile", "batch_folder"]
 
@@ -52,7 +53,6 @@ BATCH_SETTING: Mapping[str, Any] = {
 
 _DEFAULT_ROWS = 100_000
 _BUFFER_BYTES = 1 << 18
-_ARROW_BLOCK_BYTES = 1 << 24  # also the longest record that it takes
 _SUFFIXES = {"gzip": ".gz", "zstd": ".zst", "none": ""}
 _UNSAFE = re.compile(r"[^\w.-]")
 
@@ -113,7 +113,7 @@ class BatchFolder:
     compression: str = "none"
     rows: int = _DEFAULT_ROWS
     column_types: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    """By stream, the Arrow types of flat records: their lines become Parquet without dicts."""
+    """By stream, what its columns are in Arrow: its lines become Parquet without dicts."""
     _open: dict[tuple[str, int | None], _OpenFile] = field(default_factory=dict)
 
     def add_lines(self, stream: str, lines: bytes, count: int, version: int | None) -> bool:
@@ -211,7 +211,7 @@ class BatchFolder:
     def _write_parquet(self, file: _OpenFile, types: Mapping[str, str]) -> None:
         arrow, parquet = _arrow("pyarrow", "Parquet"), _arrow("pyarrow.parquet", "Parquet")
         try:
-            tables = [_flat_table(b"".join(file.lines), types)] if file.lines else []
+            tables = [flat_table(b"".join(file.lines), types)] if file.lines else []
             if file.rows or not (tables or file.writer):
                 tables.append(arrow.Table.from_pylist(file.rows))
             if file.writer is not None:
@@ -224,17 +224,6 @@ class BatchFolder:
         except (arrow.ArrowException, OverflowError) as error:
             text = f"Records do not fit into the columns of a Parquet file: {error}."
             raise InternalError(text, next_step="Set the format 'jsonl'.") from error
-
-
-def _flat_table(lines: bytes, types: Mapping[str, str]) -> Any:
-    """Read JSON lines into columns of known types; a value of another type is an error."""
-    arrow, reading = _arrow("pyarrow", "Parquet"), _arrow("pyarrow.json", "Parquet")
-    fields = [(name, arrow.type_for_alias(alias)) for name, alias in types.items()]
-    return reading.read_json(
-        arrow.py_buffer(lines),
-        read_options=reading.ReadOptions(block_size=_ARROW_BLOCK_BYTES),
-        parse_options=reading.ParseOptions(explicit_schema=arrow.schema(fields)),
-    )
 
 
 def _local_folder(root: str) -> Path:

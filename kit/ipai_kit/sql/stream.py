@@ -42,7 +42,7 @@ _decode_lines = msgspec.json.Decoder().decode_lines
 _ARROW: Mapping[frozenset[str], str] = {
     frozenset({"integer"}): "int64",
     frozenset({"number"}): "double",
-    frozenset({"number", "string"}): "double",
+    frozenset({"number", "string"}): "float8",
     frozenset({"boolean"}): "bool",
     frozenset({"string"}): "string",
 }
@@ -186,8 +186,8 @@ class SqlStream(LocalStream):
         """Read as the replication method says, and find what is gone."""
         if self.problem:
             raise self.problem
-        if self._as_bytes and self._writer.batches and (types := self._arrow_types()):
-            self._writer.batches.column_types[self.name] = types
+        if self._as_bytes and self._writer.batches:
+            self._writer.batches.column_types[self.name] = self._arrow_types()
             self._read_columns()
         if self.config.get("full_refresh"):
             self.entry.clear()
@@ -269,17 +269,16 @@ class SqlStream(LocalStream):
         self.tap.progress.records[self.name] += block.count
         self.tap.progress.report(self.name)
 
-    def _arrow_types(self) -> dict[str, str] | None:
-        """The columns as Arrow types; None where a value has members of its own."""
+    def _arrow_types(self) -> dict[str, str]:
+        """The columns as Arrow types; json where a value has members of its own."""
         found: dict[str, str] = {}
         for name in self.columns:
             column = self.table.column(name)
             kinds = column.schema.get("type", ()) if column else ()
             kinds = {kinds} if isinstance(kinds, str) else set(kinds)
-            alias = _ARROW.get(frozenset(kinds - {"null"}))
-            if alias is None:
-                return None
-            found[name] = alias
+            alias = _ARROW.get(frozenset(kinds - {"null"}), "json")
+            is_single = alias == "float8" and column is not None and column.native_type == "real"
+            found[name] = "float4" if is_single else alias
         if self.options.deletes == "compare":
             found[DELETED_AT] = "string"
         return found

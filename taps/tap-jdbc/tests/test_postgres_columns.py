@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import json
 import sys
+from math import isfinite
 from pathlib import Path
+from random import Random
+from struct import unpack
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from ipai_kit.exceptions import ConfigurationError
 from ipai_kit.landing.batch_files import read_blocks
 from ipai_kit.sql.postgres.columnar import ColumnarDatabase
+from ipai_kit.sql.postgres.reader import PostgresDatabase
 
 pytest.importorskip("adbc_driver_postgresql")
 pytest.importorskip("pyarrow")
@@ -63,7 +68,11 @@ VALUES = [
     ("price", "2.50"),
 ]
 NESTED = [
-    ("json", '{"b" : 1, "a": [1.5]}'),
+    ("json", '{"b" :\n 1, "a": [1.50, 1e3]}'),
+    ("json", "null"),
+    ("jsonb", '{"b": 1.0, "a": "x\\ny"}'),
+    ("jsonb", "[1, {}, 1.50]"),
+    ("place", '(1,"a, b")'),
     ("int[]", "{{1,NULL},{3,4}}"),
     ("numeric[]", "{1.10,NULL,99999999999999999999.5}"),
     ("timestamptz[]", "{infinity,2024-01-01 00:00Z}"),
@@ -89,6 +98,7 @@ def make_table(source):
     source.execute(
         "create type mood as enum ('sad', 'so so')",
         "create domain price as numeric(10, 2)",
+        "create type place as (x float8, name text)",
         "set timezone = 'UTC'",
     )
 
@@ -114,32 +124,84 @@ def batches(tmp_path, rows=1000):
     }
 
 
-def handed_over(run):
-    """The records as both targets read them from the files."""
+def landed(run):
+    """The records as both targets read them from the files, byte for byte."""
     files = [one["manifest"][0] for one in run.messages if one["type"] == "BATCH"]
     about = {"format": "parquet", "compression": None, "stream": "t", "line": 1}
     read = (
         read_blocks(SimpleNamespace(path=Path(file.removeprefix("file://")), **about))
         for file in files
     )
-    return [json.loads(line) for blocks in read for block in blocks for line in block.splitlines()]
+    return [line for blocks in read for block in blocks for line in block.splitlines()]
+
+
+def handed_over(run):
+    """The same as values."""
+    return [json.loads(line) for line in landed(run)]
+
+
+def delivered(run):
+    """The records as they stand in RECORD lines."""
+    decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+    messages = [decode(line) for line in run.lines]
+    return [bytes(one["record"]) for one in messages if bytes(one["type"]) == b'"RECORD"']
 
 
 @pytest.mark.parametrize(
-    ("values", "by_adbc"), [(VALUES, True), (NESTED, False)], ids=["flat", "nested"]
+    ("values", "by_adbc"),
+    [(VALUES, True), (NESTED, True), (VALUES, False), (NESTED, False)],
+    ids=["flat", "nested", "flat, by lines", "nested, by lines"],
 )
 def test_a_target_reads_the_records_that_lines_would_bring(
-    source, make_table, columns_read, tmp_path, values, by_adbc
+    source, make_table, columns_read, tmp_path, monkeypatch, values, by_adbc
 ):
     make_table(values)
+    if not by_adbc:
+        monkeypatch.setattr(PostgresDatabase, "in_columns", lambda _: None)
 
     lines = source.run()
     files = source.run(batch_config=batches(tmp_path))
 
-    assert handed_over(files) == lines.records["public-t"]
+    assert landed(files) == delivered(lines)
     assert bool(columns_read) == by_adbc
     assert all(selection.order for selection in columns_read)
     assert files.schemas == lines.schemas
+
+
+def some_doubles():
+    """Where ways to write a number part, and any bits at all."""
+    random = Random(7)
+    yield from (0.0, -0.0, 1.0, -1.0, 1e5, 1e-4, 1e-5, 1e15, 1e16, 1e22, 1e23, 5e-324, 2.0**53)
+    yield from (999999999999999.9, 123456789012345.6, 1234567890123456.8, 2.5e15, -1e15, 1.9e22)
+    for _ in range(1500):
+        yield unpack("<d", random.randbytes(8))[0]
+        yield float(random.randrange(1, 10 ** random.randrange(1, 25)))
+        yield random.randrange(1, 10**9) / 10 ** random.randrange(0, 12)
+
+
+def test_every_number_is_written_as_lines_write_it(source, tmp_path):
+    found = [one for one in some_doubles() if isfinite(one)]
+    source.execute(
+        "create table t (id int primary key, d float8, s float4)",
+        "insert into t select n, d, case when abs(d) between 1e-37 and 1e37 then d end from unnest("
+        f"array[{','.join(map(repr, found))}]::float8[]) with ordinality as u(d, n)",
+    )
+
+    lines, files = source.run(), source.run(batch_config=batches(tmp_path, 10_000))
+
+    assert landed(files) == delivered(lines)
+
+
+def test_documents_of_unlike_shape_stay_as_they_are(source, tmp_path):
+    """A struct would give each row the members of the others."""
+    source.execute(
+        "create table t (j jsonb)",
+        """insert into t values ('{"a": 1}'), ('{"b": "x"}'), ('[1, "x"]')""",
+    )
+
+    files = source.run(batch_config=batches(tmp_path))
+
+    assert [one["j"] for one in handed_over(files)] == [{"a": 1}, {"b": "x"}, [1, "x"]]
 
 
 def test_state_is_that_of_lines(source, columns_read, tmp_path):

@@ -2,7 +2,8 @@
 """PostgreSQL's rows in columns, by ADBC: for Parquet files, without JSON on the way.
 
 The server writes each value as the text that stands in its JSON; only whole numbers, booleans and
-doubles cross as themselves. So a Parquet file holds what the lines would hold.
+doubles cross as themselves, which say how they are written. So a Parquet file holds what the lines
+would hold.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from ipai_kit.exceptions import ConfigurationError
+from ipai_kit.singer.parquet_columns import told_columns
 from ipai_kit.sql.database import Block, Selection
 from ipai_kit.sql.postgres.connection import SESSION, connection_options
 from ipai_kit.sql.postgres.failures import connection_failure, statement_failure
@@ -108,12 +110,14 @@ class ColumnarDatabase:
             yield from self._plain.read(selection)
             return
         table = selection.table.full_name
-        text = select_columns(selection, self._plain.types_of(selection.table))
+        types = self._plain.types_of(selection.table)
+        kinds = {name: types[name].column_kind for name in selection.columns}
+        text = select_columns(selection, types)
         with contextlib.closing(self._batches(text, table)) as batches:
             for batch in batches:
                 if batch.num_rows:
                     _refuse_infinite(batch, table)
-                    yield Block(batch.num_rows, batch=batch)
+                    yield Block(batch.num_rows, batch=told_columns(batch, kinds))
 
     def _batches(self, text: str, table: str) -> Generator[Any, None, None]:
         if self._connection is None:

@@ -44,6 +44,7 @@ _PLAIN: Mapping[str, str] = {
     "float4": "{}::text::float8",
     **dict.fromkeys(("date", "uuid"), "{}::text"),
 }
+_TOLD = ("json", "jsonb", "float4", "float8")
 _NO_ORDER = {
     *("json", "jsonb", "xml", "bytea", "bool", "interval", "bit", "varbit", "record", "xid"),
     *("point", "line", "lseg", "box", "path", "polygon", "circle", "tsvector", "tsquery"),
@@ -95,9 +96,20 @@ class ColumnType:
             return f"{column}::text"  # a type of an extension may bring its own cast to JSON
         return column
 
+    @property
+    def column_kind(self) -> str:
+        """What a column of Arrow has to say of its values: json, float4, float8 or nothing."""
+        if self.element is not None or self.kind == "c":
+            return "json"
+        if self.oid >= _FIRST_USER_OID:
+            return ""
+        return {"jsonb": "json"}.get(self.name, self.name) if self.name in _TOLD else ""
+
     def column_expression(self, column: str) -> str:
         """Return the SQL of the same value for a column of Arrow: a number, a boolean or text."""
         expression = self.expression(column)
+        if self.column_kind == "json":
+            return f"translate(to_json({expression})::text, e'\\r\\n', '  ')"  # as lines have it
         kind = self.name if self.oid < _FIRST_USER_OID else ""
         if expression != column and kind != "oid" and self.kind == "b":
             return expression  # text already
