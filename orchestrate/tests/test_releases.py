@@ -772,6 +772,8 @@ def test_the_commands_tell_what_they_do(
     assert "quota.requests_per_second: 5.0 -> 9.0" in planned
     assert "- instance demo-one (was in instances/demo-one.yaml)" in planned
     assert "? instance demo-one is in no file" in ipai("apply", folder)
+    assert "paused" in ipai("apply", folder, "--prune")
+    assert "? instance demo-one is in no file (dev, paused)" in ipai("apply", folder, "--plan")
     assert "until it is promoted" not in planned
     assert "--exit-code is for --plan" in ipai("apply", folder, "--exit-code", code=78)
 

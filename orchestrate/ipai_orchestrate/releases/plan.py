@@ -151,5 +151,5 @@ def _undeclared(
             fields = (change,) if one.status == "active" else ()
             yield Change("instance", one.id, "disable", fields, f"was in {one.declared_in}")
         else:
-            was = f"was in {one.declared_in}" if one.declared_in else "made by hand"
+            was = f"was in {one.declared_in}" if one.declared_in else one.status
             yield Change("instance", one.id, "undeclared", note=f"{one.env}, {was}")
