@@ -23,6 +23,10 @@ select misfire from connectors.set_schedule(
     subject => %(subject)s, misfire => %(misfire)s, catch_up_max => %(catch_up_max)s,
     grace_seconds => %(grace_seconds)s, jitter_seconds => %(jitter_seconds)s, paused => %(paused)s);
 
+-- raise_waiting --
+-- Let what has waited too long go with the first.
+select connectors.raise_waiting_runs() as raised;
+
 -- drop_old_records --
 -- Keep the house: what is older than it must be kept.
 select kind, dropped from connectors.drop_old_records();

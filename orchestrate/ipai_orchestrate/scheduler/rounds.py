@@ -77,6 +77,8 @@ class Scheduler:
         for ended in PipelineRegister(self._connection).advance():
             self._journal.say("pipeline_ended", **vars(ended))
         pause = min((self._follow(book, one) for one in book.all()), default=ROUND_SECONDS)
+        if raised := book.raise_waiting():
+            self._journal.say("runs_raised", runs=raised)
         self._look_what_is_wrong(AlertBook(self._connection))
         self._keep_house(book)
         return pause

@@ -93,6 +93,10 @@ class ScheduleBook:
         """Note why it cannot be followed; tell whether that is news."""
         return bool(self._value("report_problem", subject=schedule.subject, problem=problem))
 
+    def raise_waiting(self) -> int:
+        """Let runs that have waited too long go with the first; how many there were."""
+        return int(str(self._value("raise_waiting")))
+
     def drop_old_records(self) -> list[Dropped]:
         """Drop what is older than it must be kept; what that was."""
         return [one for one in self._rows(Dropped, "drop_old_records") if one.dropped]

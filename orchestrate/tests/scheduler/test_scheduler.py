@@ -390,3 +390,20 @@ def test_a_login_of_an_operator_is_enough_for_a_scheduler(minutely, server, conn
         assert (1, None) == (len(minutely.due()), kept)
     finally:
         connection.execute("drop role scheduler_h")
+
+
+def test_what_has_waited_for_half_of_its_tiers_latency_goes_with_the_first(
+    make_instance, desk, control_plane
+):
+    tiers = {"old": "best_effort", "new": "best_effort", "urgent": "critical"}
+    for name, tier in tiers.items():
+        make_instance(name, f"source_{name}", {"sla_tier": tier})
+    waited = {"old": 13, "new": 11, "urgent": 0}
+    for name, hours in waited.items():
+        due = datetime.now(UTC) - timedelta(hours=hours)
+        control_plane.enqueue(name, run_after=due)
+    desk.round()
+    order = [control_plane.claim(None, "worker").instance_id for _ in tiers]
+
+    assert ["old", "urgent", "new"] == order
+    assert [1] == [line["runs"] for line in desk.said("runs_raised")]
