@@ -2,8 +2,9 @@
 """Small files of a day become few large ones; what they replace stays until it is vacuumed."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -34,15 +35,30 @@ def small_files(files: Sequence[DataFile], target_bytes: int) -> dict[str, list[
     return {day: found for day, found in sorted(days.items()) if len(found) > 1}
 
 
-def compact(table: LakeTable, target_bytes: int, *, at_least: int = 2) -> Compaction:
-    """Join the small files of each day that has at least so many; others may go on appending."""
+def once(work: Callable[[], bool]) -> bool:
+    """Try a piece of work a single time."""
+    return work()
+
+
+def compact(
+    table: LakeTable,
+    target_bytes: int,
+    *,
+    at_least: int = 2,
+    attempt: Callable[[Callable[[], bool]], bool] = once,
+) -> Compaction:
+    """Join the small files of each day that has at least so many; others may go on appending.
+
+    Each file that is made is a commit, and what was committed is not done again: who tries a piece
+    of work more than once, or is killed, loses that piece only.
+    """
     days = small_files(table.log.files(), target_bytes)
     replaced = written = 0
     for day, files in days.items():
         if len(files) < at_least:
             continue
         for group in _groups(files, target_bytes):
-            if _join(table, day, group):
+            if attempt(partial(_join, table, day, group)):
                 replaced, written = replaced + len(group), written + 1
     return Compaction(table.path, replaced, written)
 

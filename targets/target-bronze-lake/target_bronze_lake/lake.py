@@ -6,33 +6,28 @@ and stream): an attempt whose answer was lost is looked up before it is repeated
 """
 
 import math
-import random
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
-from ipai_kit.exceptions import ConnectorError
 from ipai_kit.landing.batch import FlushBatch, StreamBatch, StreamReport
 from ipai_kit.landing.place import BronzePlace, bronze_place
 from target_bronze_lake.bronze_table import BronzeTable, TableFlush
 from target_bronze_lake.compaction import compact
 from target_bronze_lake.dead_letters import PATH, DeadLetterTable, LetterFlush
-from target_bronze_lake.faults import STORE_ERRORS, explain, may_pass
+from target_bronze_lake.faults import STORE_ERRORS
 from target_bronze_lake.lake_table import LakeTable
+from target_bronze_lake.persistence import Result, persist
 from target_bronze_lake.replay import WINDOW_ROWS
 from target_bronze_lake.row_format import BRONZE, DEAD_LETTERS
 from target_bronze_lake.settings import Settings
 from target_bronze_lake.storage import Storage, open_storage, require_conditional_puts
 from target_bronze_lake.vacuum import vacuum
 
-Result = TypeVar("Result")
-
-_FIRST_WAIT: Final = 0.2
-_LONGEST_WAIT: Final = 5.0
 _LAST_SECONDS: Final = 10.0
 
 
@@ -133,20 +128,9 @@ class Lake:
 
     def _persist(self, work: Callable[[], Result], *, has_rows: bool = False) -> Result:
         """Do some work until it succeeds, its error is final, or the time for retries is over."""
-        given_up_at = time.monotonic() + self.settings.retry_seconds
-        wait = _FIRST_WAIT
-        while True:
-            try:
-                return work()
-            except ConnectorError:
-                raise
-            except STORE_ERRORS as error:
-                given_up_at = min(given_up_at, self._last_moment(has_rows=has_rows))
-                if not may_pass(error) or time.monotonic() + wait > given_up_at:
-                    raise explain(error, self.settings.place) from error
-                self.notify("retry", level="warning", error=type(error).__name__)
-            time.sleep(wait * (0.5 + random.random() / 2))  # noqa: S311 - jitter, no secret
-            wait = min(wait * 2, _LONGEST_WAIT)
+        return persist(
+            work, self.settings, self.notify, lambda: self._last_moment(has_rows=has_rows)
+        )
 
     def _last_moment(self, *, has_rows: bool) -> float:
         """A stopped run tries a little longer to commit what it holds, but not for long."""

@@ -7,8 +7,9 @@ Each prints one line of JSON per table on standard output.
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from target_bronze_lake.compaction import compact
 from target_bronze_lake.dead_letters import PATH
 from target_bronze_lake.faults import STORE_ERRORS, explain
 from target_bronze_lake.lake_table import LakeTable
+from target_bronze_lake.persistence import Result, persist
 from target_bronze_lake.row_format import BRONZE, DEAD_LETTERS
 from target_bronze_lake.settings import (
     CONFIG_SCHEMA,
@@ -73,8 +75,12 @@ def tables_of(storage: Storage) -> list[LakeTable]:
 
 def _perform(verb: str, storage: Storage, settings: Settings, only: str | None) -> Iterator[int]:
     """Perform a verb on each table; the exit code that each calls for."""
-    require_conditional_puts(storage)
-    tables = [table for table in tables_of(storage) if only in {None, table.path}]
+
+    def found() -> list[LakeTable]:
+        require_conditional_puts(storage)
+        return [table for table in tables_of(storage) if only in {None, table.path}]
+
+    tables = _patiently(found, settings)
     if only is not None and not tables:
         message = f"The lake has no table {only!r}."
         raise ConfigurationError(message, next_step="Name it as ipai_bronze_<domain>/raw_<name>.")
@@ -88,13 +94,8 @@ def _perform(verb: str, storage: Storage, settings: Settings, only: str | None) 
 def _care_for(table: LakeTable, verb: str, settings: Settings) -> int:
     """Perform a verb on a table; one that is not ours keeps nobody from caring for the others."""
     try:
-        table.open()
+        _patiently(table.open, settings)
         _print(_result(table, verb, settings))
-    except STORE_ERRORS as error:
-        explained = explain(error, settings.place)
-        if not isinstance(explained, ConfigurationError):
-            raise
-        return report(EventLog(TARGET_NAME), explained)
     except ConfigurationError as error:
         return report(EventLog(TARGET_NAME), error)
     return 0
@@ -102,12 +103,17 @@ def _care_for(table: LakeTable, verb: str, settings: Settings) -> int:
 
 def _result(table: LakeTable, verb: str, settings: Settings) -> dict[str, Any]:
     if verb == "optimize":
-        return asdict(compact(table, settings.target_file_bytes))
+        patiently = partial(_patiently, settings=settings)
+        return asdict(compact(table, settings.target_file_bytes, attempt=patiently))
     if verb == "vacuum":
-        return asdict(vacuum(table, settings.retention_hours))
+        return asdict(_patiently(lambda: vacuum(table, settings.retention_hours), settings))
     files = table.log.files()
     rows, size = sum(file.rows for file in files), sum(file.size for file in files)
     return {"table": table.path, "files": len(files), "rows": rows, "bytes": size}
+
+
+def _patiently(work: Callable[[], Result], settings: Settings) -> Result:
+    return persist(work, settings, EventLog(TARGET_NAME).emit)
 
 
 def _print(line: dict[str, Any]) -> None:

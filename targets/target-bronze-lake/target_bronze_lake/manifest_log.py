@@ -7,6 +7,7 @@ manifest names is not there.
 
 import math
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -28,6 +29,7 @@ from target_bronze_lake.table_log import (
 )
 
 _REMEMBERED_FLUSHES: Final = 100
+_BOUNDS: Final = ("instance_id", "emitted_at", "loaded_at")
 _TRUSTED_SECONDS: Final = 3600
 """After this the next number may have come and been vacuumed away: look at the whole list."""
 
@@ -106,7 +108,7 @@ class ManifestLog:
             before,
             version=before.version + 1,
             committed_at=datetime.now(UTC),
-            files=(*kept, *commit.files),
+            files=(*kept, *map(_slim, commit.files)),
             transactions=before.transactions | commit.transactions,
             flushes=(commit.flush_id, *before.flushes)[:_REMEMBERED_FLUSHES],
         )
@@ -144,6 +146,12 @@ class ManifestLog:
         except CommitConflictError:
             return self._load(0) or manifest
         return manifest
+
+
+def _slim(file: DataFile) -> DataFile:
+    """A file without what nobody asks of a manifest, which is written anew with every commit."""
+    bounds = {name: file.bounds[name] for name in _BOUNDS if name in file.bounds}
+    return replace(file, bounds=bounds, nulls={})
 
 
 def _plain_type(kind: object) -> object:

@@ -216,6 +216,70 @@ def test_a_table_of_the_other_form_is_not_written_over(
     assert "Set 'format' to" in refused.error
 
 
+def test_compaction_waits_for_a_store_that_is_away_and_goes_on_where_it_was(
+    faulty: Any,
+    command: Make,
+    run_target: Make,
+    schema: Make,
+    record: Make,
+    fault: Make,
+    form: str,
+) -> None:
+    config = faulty.bucket.config
+    lines = [schema(), *(record(id=number, v="x" * 50) for number in range(8))]
+    run_target(lines, batch_size_rows=1, optimize_after=0, **config)
+    size = max(file.size for file in faulty.bucket.table(form).log.files())
+    faulty.faults += [fault("PUT", "part-", "503", left=5, skip=1), fault("GET", "part-", "503", 4)]
+
+    code, [line], events = command("optimize", **config, target_file_bytes=5 * size // 2)
+
+    assert (code, line["replaced"], line["written"]) == (0, 8, 4)
+    assert '"event":"retry"' in events
+    assert len(faulty.bucket.records(form)) == 8
+
+
+def test_compaction_gives_up_when_the_store_stays_away(
+    faulty: Any,
+    command: Make,
+    run_target: Make,
+    schema: Make,
+    record: Make,
+    fault: Make,
+    form: str,
+) -> None:
+    config = {**faulty.bucket.config, "retry_seconds": 0}
+    lines = [schema(), *(record(id=number, v="x" * 50) for number in range(8))]
+    run_target(lines, batch_size_rows=1, optimize_after=0, **config)
+    size = max(file.size for file in faulty.bucket.table(form).log.files())
+    options = {**config, "target_file_bytes": 5 * size // 2}
+    faulty.faults.append(fault("PUT", "part-", "503", left=1000, skip=1))
+
+    code, lines_of_output, _ = command("optimize", **options)
+
+    assert (code, lines_of_output) == (75, [])
+    faulty.faults.clear()
+    assert command("optimize", **options)[1][0]["replaced"] == 6
+    assert len(faulty.bucket.records(form)) == 8
+
+
+def test_a_manifest_says_of_files_only_what_is_asked_of_it(
+    lake: Any, many_small_files: Make, form: str
+) -> None:
+    if form == "delta":
+        pytest.skip("Delta has no manifests")
+    many_small_files()
+
+    [*_, newest] = sorted((lake.path() / "_manifests").iterdir())
+    files = json.loads(newest.read_bytes())["files"]
+
+    assert len(files) == 10
+    assert {name for file in files for name in file["bounds"]} == {
+        "instance_id",
+        "emitted_at",
+        "loaded_at",
+    }
+
+
 def test_old_manifests_go_but_not_those_a_writer_may_still_count_on(
     lake: Any, command: Make, many_small_files: Make, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
