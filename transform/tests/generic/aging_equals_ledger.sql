@@ -20,11 +20,17 @@ opened as (
     group by 1, 2, 3
 ),
 
+daily as (
+    select posted_on, instance_id, company_id, {{ sign }} * sum(amount) as amount
+    from {{ ref('gold_finance_general_ledger') }}
+    where account_type = '{{ account_type }}'
+    group by 1, 2, 3
+),
+
 posted as (
-    select d.as_of_date, l.instance_id, l.company_id, {{ sign }} * sum(l.amount) as amount
-    from {{ ref('gold_finance_general_ledger') }} as l
+    select d.as_of_date, l.instance_id, l.company_id, sum(l.amount) as amount
+    from daily as l
     join days as d on l.posted_on <= d.as_of_date
-    where l.account_type = '{{ account_type }}'
     group by 1, 2, 3
 )
 

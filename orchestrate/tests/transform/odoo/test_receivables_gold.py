@@ -17,6 +17,12 @@ from ipai_orchestrate.transform.project import find_project
 pytestmark = pytest.mark.slow
 
 GOLD = "ipai_gold_erp.gold_finance"
+NEEDED = {
+    *("accounts", "companies", "currencies", "currency_rates", "journals", "journal_entries"),
+    *("journal_items", "partners", "partial_reconciles", "payments", "_sources"),
+    *("ar_aging", "ar_aging_by_day", "ar_aging_by_partner", "cashflow", "general_ledger"),
+    *("_gold_finance_aging", "_gold_finance_statements"),
+}
 CASH = (
     f"select to_char(period_start, 'Mon'), activity, account, amount, cash_account_ids "
     f"from {GOLD}_cashflow where instance_id = 'four' and period_start <= '2025-02-01' "
@@ -26,22 +32,16 @@ CASH = (
 
 @pytest.fixture(scope="module")
 def settings_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The project with ageing, cash flow and what they stand on: dbt parses it at once."""
+    """The project with receivables, cash flow and what they stand on: dbt parses it at once."""
     project = find_project().root
     folder = tmp_path_factory.mktemp("settings") / "transform"
     ignored = shutil.ignore_patterns("target", "logs", "models", "assert_*")
     shutil.copytree(project, folder, ignore=ignored)
-    kept = tuple(
-        f"gold/finance/{name}"
-        for name in ("gold_finance_ar_aging", "gold_finance_cashflow", "_gold")
-    )
     for path in (project / "models").rglob("*.*"):
-        name = path.relative_to(project / "models").as_posix()
-        if name.startswith(("silver/odoo/", *kept)):
+        name = path.relative_to(project / "models")
+        if path.stem.removeprefix("odoo_").removeprefix("gold_finance_") in NEEDED:
             (folder / "models" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, folder / "models" / name)
-    ledger = "models/gold/finance/gold_finance_general_ledger.sql"
-    shutil.copy(project / ledger, folder / ledger)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IPAI_TRANSFORM_DIR", str(folder))
         yield folder
