@@ -65,9 +65,12 @@ class IdRanges:
 
     def union(self, ids: Iterable[int]) -> IdRanges:
         """Return this set with more ids, in any order."""
-        others = IdRanges.of(sorted(ids))._spans
+        return self.merged(IdRanges.of(sorted(ids)))
+
+    def merged(self, other: IdRanges) -> IdRanges:
+        """Return the ids that either set has."""
         merged: list[tuple[int, int]] = []
-        for first, last in sorted([*self._spans, *others]):
+        for first, last in sorted([*self._spans, *other._spans]):
             if merged and first <= merged[-1][1] + 1:
                 merged[-1] = (merged[-1][0], max(merged[-1][1], last))
             else:

@@ -2,8 +2,8 @@
 """One stream for each model: what changed since the last run, everything now and then, deletions.
 
 STATE of a stream: `replication_key_value`, the moment up to which all changes are known; `full_at`,
-when everything was read; `ids`, what the target has, and `ids_at`, when that was compared with the
-source; `of`, a digest of the settings and members that records were made with; while everything
+when everything was read; `ids`, what the target may have, and `ids_at`, when that was compared with
+the source; `of`, a digest of the settings and members that records were made with; while everything
 is being read also `reading`: the id reached, the moment and the digest it began with.
 """
 
@@ -40,6 +40,7 @@ __all__ = ["OdooStream"]
 
 _DELETED = "_sdc_deleted_at"
 _CHUNK = 1000
+_CLOCKS_DIFFER = timedelta(days=1)  # a bookmark further ahead was taken from a wrong clock
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -141,6 +142,8 @@ class OdooStream(LocalStream):
         whole = self._reads_everything()
         self._bookmark.setdefault("of", self._digest)
         for block in self._everything() if whole else self._changes():
+            if not whole:
+                self._announce(sorted(block.ids))
             yield block
             self._note(block, whole=whole)
         self._finish(whole=whole)
@@ -155,6 +158,8 @@ class OdooStream(LocalStream):
             return True
         if mark.get("of", self._digest) != self._digest:
             return True
+        if mark["replication_key_value"] > _exact_now(ahead=_CLOCKS_DIFFER):
+            return True
         return _is_due(mark.get("full_at"), timedelta(days=config["full_refresh_days"]))
 
     def _everything(self) -> Iterator[Block]:
@@ -163,6 +168,7 @@ class OdooStream(LocalStream):
         if "reading" not in mark or is_other or self.config.get("full_refresh"):
             began = {"after": 0, "from": self._source.high_water(self.shape), "at": _now()}
             mark["reading"] = {**began, "of": self._digest}
+            self._announce(one for ids in self._source.ids(self.shape, self._start) for one in ids)
         position = Position(after_id=mark["reading"]["after"], not_before=self._start)
         yield from self._source.read(self.shape, position)
 
@@ -183,8 +189,20 @@ class OdooStream(LocalStream):
         since = datetime.fromisoformat(known) - timedelta(minutes=self.config["lookback_minutes"])
         yield from self._source.read(self.shape, Position(since=since.isoformat()))
 
+    def _announce(self, ids: Iterable[int]) -> None:
+        """Tell STATE ids before their records leave.
+
+        A run that is killed may have landed them: if they are gone by the next, that must be told.
+        """
+        known = IdRanges.parse(self._bookmark.get("ids", ""))
+        every = known.merged(IdRanges.of(ids))
+        self._bookmark["ids"] = every.text
+        if len(every) > len(known) and not self.ABORT_AT_RECORD_COUNT:
+            self.state_manager.is_flushed = False
+            self._write_state_message()
+
     def _note(self, block: Block, *, whole: bool) -> None:
-        self._delivered.extend(block.ids)
+        self._delivered.extend(block.ids)  # some may have appeared after the announcement
         if whole:
             self._bookmark["reading"]["after"] = block.ids[-1]
         elif block.latest:
@@ -259,8 +277,8 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _exact_now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+def _exact_now(ahead: timedelta = timedelta()) -> str:
+    return (datetime.now(UTC) + ahead).isoformat(timespec="microseconds")
 
 
 def _is_due(last: str | None, interval: timedelta) -> bool:
