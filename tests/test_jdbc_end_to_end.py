@@ -13,6 +13,8 @@ import pytest
 
 from ipai_kit.testing.postgres import running_postgres
 from ipai_kit.testing.runs import run_tap
+from ipai_kit.testing.target_runs import land_here
+from tap_jdbc.tap import TapJdbc
 
 BIN = Path(sys.executable).parent
 BRONZE = "ipai_bronze_core"
@@ -130,3 +132,50 @@ def test_a_comparison_of_keys_buries_the_rows_that_are_gone(databases, sync):
     rows = landed(target)
     assert [(n, gone) for n, _, gone in rows if gone] == [(3, True), (60, True)]
     assert rows[2][1] == "3.30"
+
+
+def test_lines_and_parquet_land_the_same_bytes_in_both_targets(server, databases, tmp_path, capfd):
+    """So a change of the format changes no row."""
+    pytest.importorskip("adbc_driver_postgresql")
+    import pyarrow.parquet as pq
+
+    from target_bronze_lake.command import PROGRAM as LAKE
+    from target_bronze_postgres.command import PROGRAM as POSTGRES
+
+    source, target = databases
+    source.execute(
+        "create table odd (id int primary key, d float8, s real, n numeric(38,20), at timestamptz,"
+        " b bytea, j json, jb jsonb, a numeric[])"
+    )
+    source.execute(
+        "insert into odd select n, (array[1, '-0', 1e15, 1e16, 1e22, 1e23, 5e-324, 1e-5, 123.25])"
+        "[n]::float8, n * 1e6, n / 3.0, timestamptz '2026-01-01' + n * interval '1.5 s',"
+        " decode(repeat('00ff', n), 'hex'), ('{\"b\" : 1.50,\n \"a\": ' || n || '}')::json,"
+        " jsonb_build_object('k' || n, n / 4.0), array[n / 7.0, null] from generate_series(1, 9) n"
+    )
+    config = {"url": server.url(source.info.dbname), "tables": ["odd"]}
+    encoding = {"encoding": {"format": "parquet"}, "storage": {"root": str(tmp_path)}}
+
+    def read():
+        (name,) = target.execute(
+            "select table_name from information_schema.tables where table_schema = %s "
+            "and starts_with(table_name, 'raw_jdbc_')",
+            [BRONZE],
+        ).fetchone()
+        rows = target.execute(f"select xmin::text, r.* from {BRONZE}.{name} r order by record_key")
+        files = lake.rglob("*.zstd.parquet")
+        return rows.fetchall(), sorted(
+            text for file in files for text in pq.ParquetFile(file).read()["record"].to_pylist()
+        )
+
+    found = []
+    for more in ({}, {"batch_config": encoding}):
+        run = run_tap(TapJdbc, {**config, **more})
+        lake = tmp_path / f"lake{len(found)}"
+        dsn = {"database_url": server.dsn(target.info.dbname)}
+        for program, settings in ((POSTGRES, dsn), (LAKE, {"lake_url": lake.as_uri()})):
+            assert land_here(program, settings, run.lines, capfd).exit_code == 0
+        found.append(read())
+
+    assert found[0] == found[1]
+    assert len(found[0][0]) == len(found[0][1]) == 9
