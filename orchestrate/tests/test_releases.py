@@ -655,6 +655,29 @@ def test_a_rollback_restores_version_settings_and_state_and_can_be_taken_back(
     assert reasons == ["rolled_back", "rolled_back", "changed", "created"]
 
 
+def test_a_change_of_settings_alone_is_gone_back_on_by_its_release(
+    apply: Callable[..., Plan], folder: Path, control_plane: ControlPlane, register: ReleaseRegister
+) -> None:
+    apply()
+    succeed(control_plane, "demo-one", 10)
+    write(folder, "instances/demo-one.yaml", INSTANCE.replace("[a, b]", "[c]"))
+    apply()
+    succeed(control_plane, "demo-one", 20)
+    with pytest.raises(NotFoundError, match="a release with other settings"):
+        register.rollback("demo-one")
+    done = register.rollback("demo-one", to_release=1)
+    stored = control_plane.state_get("demo-one")
+
+    assert (done.previous_version, done.version, done.restored_release) == (1, 1, 1)
+    assert register.instances()["demo-one"].config["places"] == ["a", "b"]
+    assert stored is not None
+    assert stored.state_json["bookmarks"]["things"]["replication_key_value"] == 10
+    with pytest.raises(ConflictError, match="runs with what release 1 has"):
+        register.rollback("demo-one", to_release=1)
+    with pytest.raises(NotFoundError, match="no release 9"):
+        register.rollback("demo-one", to_release=9)
+
+
 def test_a_rollback_can_leave_the_state(
     moved_on: Callable[[], int], register: ReleaseRegister
 ) -> None:

@@ -26,6 +26,8 @@ _COMMANDS = {
     "instance_release_list(instance_id)": "`ipai releases INSTANCE`",
     "promote_connector_instance(instance_id)": "`ipai promote INSTANCE`",
     "with target_id": "with --as",
+    "by to_release": "with --release",
+    "rollback_connector_state(instance_id, version)": "`ipai state rollback INSTANCE`",
     "set_webhook_status(endpoint_id, status)": "`ipai webhook set ENDPOINT --status active`",
     "rotate_webhook_secret(endpoint_id, secret_ref)": "`ipai webhook rotate ENDPOINT`",
     "webhook_list()": "`ipai webhook list`",

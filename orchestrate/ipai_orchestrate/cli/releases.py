@@ -54,10 +54,16 @@ def promote_command(instance_id: str, to_env: str, target_id: str | None, as_jso
     metavar="VERSION",
     help="Version of the spec, as in `ipai releases`; by default the one before.",
 )
+@click.option(
+    "--release",
+    type=click.IntRange(1),
+    metavar="NUMBER",
+    help="Number of a release, as in `ipai releases`, also of one with other settings alone.",
+)
 @click.option("--keep-state", is_flag=True, help="Go on where the newest version has come to.")
 @json_option
 def rollback_command(
-    instance_id: str, to_version: int | None, keep_state: bool, as_json: bool
+    instance_id: str, to_version: int | None, release: int | None, keep_state: bool, as_json: bool
 ) -> None:
     """Go back to an earlier version of the spec, with the settings and the state of that time.
 
@@ -66,13 +72,16 @@ def rollback_command(
       ipai rollback github-acme
       ipai rollback github-acme --to 2
       ipai rollback github-acme --to 2 --keep-state
+      ipai rollback github-acme --release 4
 
     What was read since is read again and lands as updates. Refused while a run is active. A
     rollback is a release of its own and can be taken back the same way. Put the files that
     `ipai apply` reads back too, or the next apply moves on again.
     """
     with opened_database() as database, database.connect() as connection:
-        done = ReleaseRegister(connection).rollback(instance_id, to_version, keep_state=keep_state)
+        done = ReleaseRegister(connection).rollback(
+            instance_id, to_version, to_release=release, keep_state=keep_state
+        )
     answer(done, as_json, lambda: console().print(_rolled_back(instance_id, done)))
 
 

@@ -39,7 +39,8 @@ select id, env, version, previous_version, created, proof_run_id from connectors
 -- Go back to an earlier version of the spec, with settings and state of that time.
 select release, version, previous_version, restored_release, state_version
 from connectors.rollback_connector_instance(
-    instance_id => %(instance_id)s, to_version => %(to_version)s, keep_state => %(keep_state)s);
+    instance_id => %(instance_id)s, to_version => %(to_version)s, keep_state => %(keep_state)s,
+    to_release => %(to_release)s);
 
 -- releases --
 -- The releases of an instance, newest first.

@@ -69,12 +69,18 @@ class ReleaseRegister:
         return self._all(Promotion, "promote", arguments)[0]
 
     def rollback(
-        self, instance_id: str, to_version: int | None = None, *, keep_state: bool = False
+        self,
+        instance_id: str,
+        to_version: int | None = None,
+        *,
+        to_release: int | None = None,
+        keep_state: bool = False,
     ) -> Rollback:
-        """Go back to an earlier version of the spec, with settings and state of that time."""
+        """Go back to an earlier version of the spec, or a release, with its settings and state."""
         arguments = {
             "instance_id": instance_id,
             "to_version": to_version,
+            "to_release": to_release,
             "keep_state": keep_state,
         }
         return self._all(Rollback, "rollback", arguments)[0]
