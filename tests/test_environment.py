@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every variable of the environment that programs read is documented, and every documented one read."""
+"""Variables of the environment: those that programs read are documented, and the other way."""
 
 import re
 from pathlib import Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ipai status` answers in one place what runs, what failed and why, its costs, and who read what."""
+"""`ipai status` answers in one place what runs, what failed and why, and who read which secret."""
 
 from __future__ import annotations
 
