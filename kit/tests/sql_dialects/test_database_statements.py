@@ -227,6 +227,18 @@ def test_wrong_options_of_tls_are_told(url, problem):
         connect_options(parse_address(url), {})
 
 
+def test_a_password_that_needs_another_package_without_tls_is_told(monkeypatch):
+    def refuse(**_: object) -> None:
+        message = "'cryptography' package is required"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr("pymysql.connect", refuse)
+    database = open_dialect(parse_address("mysql://u:p@localhost/d"), {})
+
+    with pytest.raises(ConfigurationError, match="cannot be sent without TLS"):
+        database.check()
+
+
 def test_a_missing_driver_names_its_package(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ipai_kit.sql.dialects.duckdb", None)
 

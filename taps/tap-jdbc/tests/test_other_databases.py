@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from ipai_kit.testing.databases import (
     mariadb_database,
     sqlite_file,
 )
-from ipai_kit.testing.mariadb import MariaDBServer, running_mariadb
+from ipai_kit.testing.mariadb import MYSQL_PROGRAM, MariaDBServer, running_mariadb, running_mysql
 from ipai_kit.testing.runs import run_tap
 from tap_jdbc.tap import TapJdbc
 
@@ -35,11 +36,20 @@ def mariadb() -> Iterator[MariaDBServer]:
         yield server
 
 
-@pytest.fixture(params=["mariadb", "sqlite", "duckdb", "h2"])
+@pytest.fixture(scope="module")
+def mysql() -> Iterator[MariaDBServer]:
+    with running_mysql() as server:
+        yield server
+
+
+OPTIONAL = ["mysql"] if os.environ.get(MYSQL_PROGRAM) else []
+
+
+@pytest.fixture(params=["mariadb", "sqlite", "duckdb", "h2", *OPTIONAL])
 def database(request, tmp_path_factory) -> Iterator[SomeDatabase]:
     opened: AbstractContextManager[SomeDatabase]
-    if request.param == "mariadb":
-        opened = mariadb_database(request.getfixturevalue("mariadb"))
+    if request.param in ("mariadb", "mysql"):
+        opened = mariadb_database(request.getfixturevalue(request.param))
     elif request.param == "sqlite":
         opened = sqlite_file(tmp_path_factory.mktemp("sqlite"))
     elif request.param == "duckdb":
