@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
-__all__ = ["peeked", "seekable", "unpacked"]
+__all__ = ["copied", "peeked", "seekable", "unpacked"]
 
 _BUFFER = 1 << 18
 _IN_MEMORY = 1 << 24
@@ -124,8 +124,11 @@ def unpacked(content: BinaryIO) -> BinaryIO:
 
 def seekable(content: BinaryIO) -> BinaryIO:
     """Return a stream that can go back; what cannot is copied, to a file when it is large."""
-    if content.seekable():
-        return content
+    return content if content.seekable() else copied(content)
+
+
+def copied(content: BinaryIO) -> BinaryIO:
+    """Return a copy that can go back."""
     copy = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - lives as long as its reader
     shutil.copyfileobj(content, copy, _BUFFER)
     copy.seek(0)

@@ -85,14 +85,18 @@ def _by_status(error: Exception, place: str, text: str) -> ConnectorError:
         return _refused(place, text)
     if status in _UNKNOWN:
         return _missing(place)
-    if status and status not in _BUSY and 400 <= status < 500:
+    is_circle = type(error).__name__ == "TooManyRedirects"
+    if is_circle or (status not in _BUSY and 400 <= status < 500):
+        text = "it is redirected too often" if is_circle else text
         step = "Look at the address and the settings of the store."
         return ConfigurationError(f"{place!r} cannot be read: {text}.", next_step=step)
     return _unreachable(place, text)
 
 
 def _status(error: Exception) -> int:
-    status: Any = getattr(error, "status", None) or getattr(error, "code", None)
+    status: Any = getattr(error, "status", None)
+    if status is None:
+        status = getattr(error, "code", None)
     response = getattr(error, "response", None)
     if isinstance(response, dict):
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")

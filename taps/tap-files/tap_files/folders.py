@@ -14,7 +14,7 @@ class Refusals:
     """A mixin that remembers which folders could not be listed."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.refused: list[OSError] = []
+        self.refused: list[tuple[str, OSError]] = []
         super().__init__(*args, **kwargs)
 
     def ls(self, path: str, detail: bool = False, **kwargs: Any) -> Any:
@@ -22,8 +22,7 @@ class Refusals:
         try:
             return super().ls(path, detail=detail, **kwargs)  # type: ignore[misc]
         except OSError as error:
-            error.filename = error.filename or path
-            self.refused.append(error)
+            self.refused.append((path, error))
             raise
 
 

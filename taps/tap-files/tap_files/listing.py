@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from ipai_kit.exceptions import ConnectorError
-from tap_files.content import seekable, unpacked
+from tap_files.content import copied, seekable, unpacked
 from tap_files.exceptions import FileChangedError, FileMissingError, UnreadableFileError
 from tap_files.failures import explained, shown
 from tap_files.matching import find_matches, is_pattern
@@ -40,6 +40,8 @@ class SourceFile:
     modified: datetime | None = None
     etag: str | None = None
     member: str = ""
+    has_ranges: bool = True
+    """Whether the store gives parts of it; else it is read in one go."""
 
     @property
     def version(self) -> str:
@@ -66,17 +68,19 @@ class SourceFile:
     def opened(self, *, whole: bool = False) -> Iterator[BinaryIO]:
         """Open it for reading, unpacked; `whole` formats need to go back and forth in it."""
         self._check_not_cut_off()
-        with self._explained(), self.store.open(self.path, "rb") as raw:
+        options = {} if self.has_ranges else {"block_size": 0}
+        with self._explained(), contextlib.ExitStack() as stack:
+            raw = stack.enter_context(self.store.open(self.path, "rb", **options))
+            if (whole or self.member) and not self.has_ranges:
+                raw = stack.enter_context(copied(raw))  # it claims to go back all the same
             if self.member:
-                with (
-                    zipfile.ZipFile(seekable(raw)) as archive,
-                    _member(archive, self.member) as stream,
-                ):
-                    yield seekable(unpacked(stream)) if whole else unpacked(stream)
-            elif whole:
-                yield raw if raw.seekable() and not _is_packed(raw) else seekable(unpacked(raw))
-            else:
-                yield unpacked(raw)
+                archive = stack.enter_context(zipfile.ZipFile(seekable(raw)))
+                raw = stack.enter_context(_member(archive, self.member))
+            elif whole and raw.seekable() and not _is_packed(raw):
+                yield raw
+                return
+            content = unpacked(raw)
+            yield stack.enter_context(seekable(content)) if whole else content
 
     def now(self) -> SourceFile:
         """Return the file as it is now."""
@@ -140,6 +144,7 @@ def _file_of(store: Any, info: Mapping[str, Any], path: str, name: str) -> Sourc
         info.get("size"),
         _moment(info),
         str(etag).removeprefix("W/").strip('"') if etag else None,
+        has_ranges=bool(info.get("partial", kind_of_address(path) != "http")),
     )
 
 
@@ -176,11 +181,7 @@ def _shown_name(pattern: str, path: str) -> str:
 
 
 def _members(archive: SourceFile) -> list[SourceFile]:
-    with (
-        explained(archive.name),
-        archive.store.open(archive.path, "rb") as raw,
-        zipfile.ZipFile(seekable(raw)) as opened,
-    ):
+    with archive.opened(whole=True) as raw, zipfile.ZipFile(raw) as opened:
         names = [one.filename for one in opened.infolist() if not one.is_dir()]
     wanted = [name for name in names if not _is_litter(name)]
     if twice := [name for name, count in Counter(wanted).items() if count > 1]:

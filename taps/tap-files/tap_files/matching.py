@@ -35,7 +35,7 @@ def find_matches(
         is_name = not is_pattern(address) or ("[" in path and store.exists(path))
         found: Mapping[str, Mapping[str, Any]] = {path: store.info(path)} if is_name else {}
     if not is_name:
-        found = _globbed(store, path)
+        found = _globbed(store, address, path)
         yield from _refused_folders(store, _root(path))
     root = _root(path)
     for one, info in found.items():
@@ -50,18 +50,22 @@ def find_matches(
             yield one, whole
 
 
-def _globbed(store: Any, path: str) -> Mapping[str, Mapping[str, Any]]:
-    with explained(path):
+def _globbed(store: Any, address: str, path: str) -> Mapping[str, Mapping[str, Any]]:
+    with explained(address):
         if isinstance(store, Refusals):
             store.refused.clear()
         found: Mapping[str, Mapping[str, Any]] = store.glob(path, detail=True)
+        kind = kind_of_address(address)
+        if not found and kind == "http":
+            store.ls(_root(path))  # a page that is not there looks empty too
+        if not found and kind in {"s3", "gcs"} and not store.exists(path.partition("/")[0]):
+            raise FileNotFoundError(path)  # so does a bucket
         return found
 
 
 def _refused_folders(store: Any, root: str) -> Iterator[ConnectorError]:
     """Yield what kept folders from being listed; one that is gone by now is none any more."""
-    for failure in store.refused if isinstance(store, Refusals) else ():
-        place = str(failure.filename)
+    for place, failure in store.refused if isinstance(store, Refusals) else ():
         if not isinstance(failure, FileNotFoundError):
             yield explanation(failure, place)
         elif place.rstrip("/") == root.rstrip("/"):

@@ -49,31 +49,33 @@ def kind_of_address(path: str) -> str:
 def open_store(path: str, config: Mapping[str, Any]) -> Any:
     """Return the fsspec file system that an address belongs to."""
     kind = kind_of_address(path)
+    with explained(path):
+        try:
+            return _opened(kind, path, config)
+        except ImportError as error:
+            extra = _EXTRAS.get(kind, "all")
+            message = f"Reading {kind} needs a package that is not installed: {error.name!r}."
+            step = f"Install 'ipai-connector-files[{extra}]'."
+            raise ConfigurationError(message, next_step=step) from error
+
+
+def _opened(kind: str, path: str, config: Mapping[str, Any]) -> Any:
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+    if kind == "file":
+        return LocalStore(**options)
+    if kind == "sftp":
+        from tap_files.sftp_store import SftpStore
+
+        return SftpStore(skip_instance_cache=True, **_sftp(path, config))
     if kind == "s3":
         options |= _s3(config)
     elif kind == "gcs":
         # Reading needs nothing but JSON over HTTP: no gRPC, which ignores the endpoint's scheme.
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
         options |= _gcs(config)
-    elif kind == "sftp":
-        options = {"skip_instance_cache": True, **_sftp(path, config)}
-    elif kind == "http":
+    else:
         options |= _http(path, config)
-    with explained(path):
-        try:
-            if kind == "file":
-                return LocalStore(**options)
-            if kind == "sftp":
-                from tap_files.sftp_store import SftpStore
-
-                return SftpStore(**options)
-            return fsspec.filesystem(kind, **options)
-        except ImportError as error:
-            extra = _EXTRAS.get(kind, "all")
-            message = f"Reading {kind} needs a package that is not installed: {error.name!r}."
-            step = f"Install 'ipai-connector-files[{extra}]'."
-            raise ConfigurationError(message, next_step=step) from error
+    return fsspec.filesystem(kind, **options)
 
 
 def _s3(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,10 +156,18 @@ def _private_key(text: str, passphrase: Any) -> Any:
 
 def _http(path: str, config: Mapping[str, Any]) -> dict[str, Any]:
     parts = urlsplit(path)
+    options: dict[str, Any] = {"client_kwargs": {"timeout": _http_timeout()}}
     token = config.get("http_token")
     if not token:
-        return {}
+        return options
     if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
         message = f"The token would be sent to {parts.hostname!r} in clear text."
         raise ConfigurationError(message, next_step="Use https.")
-    return {"headers": {"Authorization": f"Bearer {token}"}}
+    return {**options, "headers": {"Authorization": f"Bearer {token}"}}
+
+
+def _http_timeout() -> Any:
+    """For connecting and for silence, not for the whole of a file as aiohttp has it."""
+    import aiohttp
+
+    return aiohttp.ClientTimeout(total=None, sock_connect=_SECONDS, sock_read=10 * _SECONDS)

@@ -113,10 +113,17 @@ def test_reads_from_s3(run, s3):
 
 
 def test_a_bucket_that_is_not_there_is_named(run, s3):
-    found = run({**s3, "files": [{"name": "rows", "path": "s3://nobody-has-this/one.csv"}]})
+    for name in ("one.csv", "in/*.csv"):
+        found = run({**s3, "files": [{"name": "rows", "path": f"s3://nobody-has-this/{name}"}]})
 
-    assert found.error.exit_code == 78
-    assert "no file 's3://nobody-has-this/one.csv'" in str(found.error)
+        assert found.error.exit_code == 78
+        assert f"no file 's3://nobody-has-this/{name}'" in str(found.error)
+
+
+def test_a_pattern_that_nothing_in_a_bucket_fits_is_no_error(run, s3):
+    found = run({**s3, "files": [{"name": "rows", "path": f"s3://{BUCKET}/later/*.csv"}]})
+
+    assert found.error is None
 
 
 # -- Google Cloud Storage ------------------------------------------------------------------------
@@ -255,6 +262,27 @@ def test_reads_from_sftp(run, sftp):
     assert_reads_all(run, sftp["config"], sftp["base"])
 
 
+def test_sftp_follows_links_and_names_may_hold_what_addresses_may_not(run, sftp):
+    folder = Path("/" + sftp["base"].partition("//")[2].partition("/")[2]) / "odd"
+    folder.mkdir()
+    for name in ("a?b.csv", "a#b.csv", "a%20b.csv"):
+        (folder / name).write_text("a\n1\n")
+    (folder / "link.csv").symlink_to("a#b.csv")
+    config = {**sftp["config"], "files": [{"name": "rows", "path": sftp["base"] + "/odd/*.csv"}]}
+    found = run(config)
+    config["files"][0]["path"] = sftp["base"] + "/odd/link?csv"
+    again = run(config, found.state)
+    config["files"][0]["path"] = sftp["base"] + "/nowhere/*.csv"
+    missing = run(config)
+
+    assert found.error is None
+    assert len(found.rows()) == 4
+    assert again.error is None
+    assert again.rows() == []
+    assert missing.error.exit_code == 78
+    assert "There is no folder" in str(missing.error)
+
+
 @pytest.mark.parametrize(
     ("change", "code", "says"),
     [
@@ -313,6 +341,40 @@ def test_reads_from_a_web_server_without_ranges(run):
 
     assert values(found, "top") == [1, 2]
     assert found.rows("table") == [{"a": 3}]
+
+
+def test_a_file_larger_than_a_block_needs_no_ranges(run):
+    """fsspec asks for blocks of 5 MiB, which such a server answers with all of the file."""
+    content = b"a\n" + (b"x" * 1_000_000 + b"\n") * 6
+    with loopback(lambda _: Answer(content)) as server:
+        found = run({"files": [{"name": "rows", "path": f"{server.url}/x.csv"}]})
+
+    assert found.error is None
+    assert len(found.rows()) == 6
+
+
+def test_a_file_without_tag_and_time_is_read_each_time(run):
+    with loopback(lambda _: Answer(b"a\n1\n")) as server:
+        config = {"files": [{"name": "rows", "path": f"{server.url}/x.csv"}]}
+        first = run(config)
+        second = run(config, first.state)
+
+    assert first.rows() == second.rows() == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    ("answer", "path", "says"),
+    [
+        (Answer(b"", 302, headers={"Location": "/x.csv"}), "/x.csv", "redirected too often"),
+        (Answer(b"no", 404), "/in/*.csv", "There is no file"),
+    ],
+)
+def test_a_wrong_address_of_a_web_server_is_a_wrong_setting(run, answer, path, says):
+    with loopback(lambda _: answer) as server:
+        found = run({"files": [{"name": "rows", "path": server.url + path}]})
+
+    assert found.error.exit_code == 78
+    assert says in str(found.error)
 
 
 @pytest.mark.parametrize(
