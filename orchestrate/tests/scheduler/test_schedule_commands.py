@@ -52,7 +52,8 @@ def test_a_due_time_that_became_no_run_is_told_with_its_schedule(ipai, connectio
     ipai(*ADD, "--schedule", "@hourly")
     trouble = "Pipeline 'p' is running: 3f2a."
     connection.execute(
-        "insert into connectors.schedules (subject, problem) values ('instance:acme', %s)", [trouble]
+        "insert into connectors.schedules (subject, problem) values ('instance:acme', %s)",
+        [trouble],
     )
 
     assert trouble in ipai("schedule", "list")
