@@ -137,8 +137,15 @@ def _many2one(value: Any) -> int | None:
     return int(value[0] if isinstance(value, list) else value) or None
 
 
+def _date(value: str) -> str:
+    """Odoo writes years before 1000 without zeros in front."""
+    year, _, rest = value.partition("-")
+    return f"{year:0>4}-{rest[:5]}"
+
+
 def _datetime(value: str) -> str:
-    return f"{value[:10]}T{value[11:19] or '00:00:00'}+00:00"
+    day, _, time = value.partition(" ")
+    return f"{_date(day)}T{time[:8] or '00:00:00'}+00:00"
 
 
 def _properties(value: Any) -> Any:
@@ -146,7 +153,8 @@ def _properties(value: Any) -> Any:
     if not isinstance(value, list):
         return value or None
     found = {one["name"]: one.get("value") for one in value}
-    return {name: _bare(one) for name, one in found.items() if one not in (None, False)} or None
+    said = {name: one for name, one in found.items() if one is not None and one is not False}
+    return {name: _bare(one) for name, one in said.items()} or None
 
 
 def _bare(value: Any) -> Any:
@@ -164,7 +172,7 @@ def _same(value: Any) -> Any:
 _CONVERSIONS: Mapping[str, Any] = {
     "many2one": _many2one,
     "many2many": sorted,
-    "date": lambda value: value[:10],
+    "date": _date,
     "datetime": _datetime,
     "properties": _properties,
     "json": lambda value: value or None,

@@ -7,9 +7,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ipai_kit.exceptions import (
@@ -21,7 +23,9 @@ from ipai_kit.exceptions import (
 from ipai_kit.rest import Reply
 from ipai_kit.rest.retry import Action
 from ipai_kit.testing import run_tap, running_sandbox
+from tap_odoo.api.calls import _result
 from tap_odoo.api.replies import classify_odoo
+from tap_odoo.fields import decimal_text
 from tap_odoo.tap import TapOdoo
 
 COMMAND = str(Path(sys.executable).parent / "tap-odoo")
@@ -49,6 +53,7 @@ def skipped(run: Any) -> dict[str, str]:
         (18, {"url": "http://127.0.0.1:9"}, TryAgainLaterError, "No reply came"),
         (18, {"company_ids": [7]}, ConfigurationError, r"does not see company 7, only \[1, 2\]"),
         (18, {"models": ["no.model"]}, ConfigurationError, "'no.model' is not installed"),
+        (18, {"models": ["res.parner"]}, ConfigurationError, "Similar ones are 'res.partner'"),
         (15, {}, ConfigurationError, "Odoo 15 is too old"),
     ],
 )
@@ -127,10 +132,41 @@ def told(name: str, message: str = "") -> dict[str, Any]:
         (Reply(303, {"location": "/web/login"}, b"", "https://erp.example.com"),
          Action.CONFIGURATION),
         (Reply(200, {}, b'["error"]', "https://erp.example.com"), Action.OK),
+        (reply(200, **told("odoo.http.SessionExpiredException", "expired")), Action.CREDENTIALS),
+        (reply(200, **told("odoo.exceptions.MissingError", "deleted")), Action.RETRY),
+        (reply(200, **told("builtins.MemoryError")), Action.INTERNAL),
+        (reply(200, error="boom"), Action.INTERNAL),
+        (reply(200, error={"code": 200, "message": "boom", "data": None}), Action.INTERNAL),
+        (Reply(413, {}, b"<html>", "https://erp.example.com"), Action.INTERNAL),
     ],
 )  # fmt: skip
 def test_replies_are_judged_by_what_they_tell(given: Reply, action: Action) -> None:
     assert classify_odoo(given).action is action
+
+
+@pytest.mark.parametrize(
+    ("body", "wanted"),
+    [
+        (b'{"result": [{"a": NaN, "b": -Infinity, "c": 0.10}]}', ["NaN", "-Infinity", "0.1"]),
+        (b'{"result": [{"c": 12345678901234.56}]}', ["12345678901234.56"]),
+    ],
+)
+def test_numbers_of_replies_keep_their_digits(body: bytes, wanted: list[str]) -> None:
+    verdict = classify_odoo(Reply(200, {}, body, ""))
+
+    (row,) = _result(Reply(200, {}, body, ""), verdict)
+
+    assert [decimal_text(one) for one in row.values()] == wanted
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b'{"jsonrpc": "2.0"}', b"[]", b'{"result": NaN', b"null"]
+)
+def test_what_is_no_answer_is_asked_for_again(body: bytes) -> None:
+    given = Reply(200, {}, body, "")
+
+    with pytest.raises(msgspec.DecodeError):
+        _result(given, classify_odoo(given))
 
 
 def test_a_refused_request_fails_its_stream_while_the_others_go_on(
@@ -180,6 +216,7 @@ def test_a_table_that_the_role_may_not_read_leaves_the_others_alone(make_databas
         ("nonsense", ConfigurationError, "unknown scheme"),
         ("postgresql://x@127.0.0.1:9/x", TryAgainLaterError, "cannot be reached"),
         ("postgresql://x@erp.invalid/x?sslmode=disable", ConfigurationError, "sslmode"),
+        ("mysql://x@127.0.0.1/x", ConfigurationError, "leads to 'mysql'"),
     ],
 )
 def test_addresses_that_lead_nowhere_are_named(
@@ -214,13 +251,68 @@ def test_a_database_of_something_else_is_named(server: Any) -> None:
         ({"company_id": 9}, r"no company 9; the database has \[1, 2\]"),
         ({"company_ids": [1, 9]}, "no company 9"),
         ({"models": ["no.model"]}, "'no.model' is not installed"),
+        ({"models": ["res.parner"]}, "Similar ones are 'res.partner'"),
+        ({"models": ["mail.thread"]}, "'mail.thread' has no table 'mail_thread'"),
+        ({"language": "fr_FRR"}, r"'fr_FRR' is not installed; the database has \['fr_FR'\]"),
     ],
 )
 def test_names_that_the_database_lacks_are_told(
-    make_database: Any, settings: dict[str, Any], words: str
+    described: Any, settings: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=words):
-        make_database(18).run(**settings)
+        described.run(**settings)
+
+
+@pytest.fixture(scope="module")
+def described(make_database: Any) -> Any:
+    """A database that knows its languages, and a model without a table."""
+    database = make_database(18)
+    database.execute("create table res_lang (code varchar, active boolean)")
+    database.execute("insert into res_lang values ('fr_FR', true), ('fr_FRR', false)")
+    database.execute("insert into ir_model (model) values ('mail.thread')")
+    return database
+
+
+@pytest.fixture
+def reader(described: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A role that may read everything, and the way to read as it."""
+    role = f"reader_{os.getpid()}"
+    described.execute(f"create role {role} login")
+    described.execute(f"grant select on all tables in schema public to {role}")
+    yield role, described.config(database_url=described.url.replace("postgres@", f"{role}@"))
+    described.execute("grant usage on schema public to public")
+    described.execute(f"drop owned by {role}")
+    described.execute(f"drop role {role}")
+
+
+@pytest.mark.parametrize(
+    ("revoked", "words"),
+    [
+        ("select on ir_model", "may not read what models there are: .* ir_model"),
+        ("select on ir_default", "may not read what models there are: .* ir_default"),
+        ("usage on schema public", "may not use the schema"),
+    ],
+)
+def test_rights_that_discovery_needs_are_named(
+    described: Any, reader: Any, revoked: str, words: str
+) -> None:
+    described.execute(f"revoke {revoked} from public, {reader[0]}")
+
+    with pytest.raises(CredentialsError, match=words):
+        TapOdoo(config=reader[1]).streams  # noqa: B018
+
+
+def test_columns_that_the_role_may_not_read_are_null(described: Any, reader: Any) -> None:
+    described.execute(f"revoke select on res_partner from {reader[0]}")
+    described.execute(f"grant select (id, name, write_date) on res_partner to {reader[0]}")
+
+    run = run_tap(TapOdoo, reader[1], select=["res_partner"])
+
+    found = run.records["res_partner"]
+    assert len(found) == 6
+    assert {one["email"] for one in found} == {None}
+    assert found[0]["name"]
+    assert "'email'" in run.stderr
 
 
 def test_a_broken_connection_is_something_to_try_again(make_database: Any) -> None:
