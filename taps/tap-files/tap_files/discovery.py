@@ -36,6 +36,8 @@ class Sample:
     rows: list[dict[str, Any]] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
     problems: list[ConnectorError] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+    """Columns that have a type by the settings, but are in none of the rows."""
     has_types: bool = False
     """Whether values come with types: from JSON, Parquet, Excel."""
 
@@ -65,6 +67,8 @@ def sample_files(pattern: Pattern, store: Any, *, rows: int, longest: int) -> Sa
     for name, values in columns.items():
         if name not in sample.properties:
             sample.properties[name] = _property(values, pattern, has_types=sample.has_types)
+    if sample.properties:
+        sample.unseen = [name for name in pattern.column_types if name not in sample.properties]
     for name, wanted in pattern.column_types.items():
         sample.properties[name] = property_of(wanted)
     return sample

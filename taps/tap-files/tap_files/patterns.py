@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -39,6 +40,10 @@ FORMATS: Mapping[str, Format] = {
     ".xls": "excel",
 }
 PACKED = (".gz", ".gzip", ".bz2", ".xz", ".zst", ".zstd", ".zip")
+
+
+_OF_FILES = {"name", "path", "start_date", "append_only", "deleted_files"}
+"""Settings that decide about files; the others decide about their rows."""
 
 
 class Pattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -90,6 +95,14 @@ class Pattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def keyed_by_place(self) -> bool:
         """Whether a row is known by its file and line."""
         return not self.key_properties
+
+    @property
+    def reading(self) -> str:
+        """What is another when rows may come out otherwise: a digest of how files are read."""
+        every = msgspec.structs.asdict(self)
+        settings = {name: value for name, value in every.items() if name not in _OF_FILES}
+        content = msgspec.json.encode(settings, order="sorted")
+        return hashlib.blake2b(content, digest_size=4).hexdigest()
 
     @property
     def rejected_stream(self) -> str:

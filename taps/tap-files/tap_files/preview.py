@@ -48,6 +48,7 @@ def _lines(pattern: Pattern, seen: Sample) -> list[str]:
         *(f"  {_short(_encode(row).decode())}" for row in seen.rows),
         *(f" rejected  {_short(text)}" for text in seen.rejected[:_SHOWN_FILES]),
         *(f" problem   {problem}" for problem in seen.problems),
+        *(f" problem   'column_types' names {name!r}: not seen" for name in seen.unseen),
     ]
 
 

@@ -31,7 +31,9 @@ class FileProgress:
         same = bool(file.version) and entry.get("version") == file.version and not anew
         if same and entry.get("done"):
             return None
-        if not same and not (pattern.append_only and not anew and self._only_grew(file)):
+        is_read_otherwise = entry.get("reading", pattern.reading) != pattern.reading
+        goes_on = same or (pattern.append_only and not anew and self._only_grew(file))
+        if is_read_otherwise or not goes_on:
             stale_from = min(entry.get("first", 1), entry.get("stale_from", entry.get("first", 1)))
             stale_to = max(entry.get("line", 0), entry.get("stale_to", 0))
             entry.clear()
@@ -42,6 +44,7 @@ class FileProgress:
         entry["size"] = file.size
         entry["modified"] = file.modified_text
         entry["done"] = False
+        entry["reading"] = pattern.reading
         if pattern.append_only:
             entry["digest"] = _digest(file, file.size or 0)
         return int(entry["rows"] + entry["rejected"])
@@ -68,6 +71,7 @@ class FileProgress:
     def finish(self) -> None:
         """The file was read to its end."""
         self.entry["done"] = True
+        self.entry.pop("reading", None)
         self.entry.pop("stale_from", None)
         self.entry.pop("stale_to", None)
 

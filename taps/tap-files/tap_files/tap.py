@@ -76,6 +76,8 @@ class TapFiles(ConnectorTap):
                 reason=problem.message,
                 next_step=problem.next_step,
             )
+        if sample.unseen:
+            self.progress.note("columns_not_seen", stream=pattern.name, column_types=sample.unseen)
         return stream_schema(pattern, sample.properties)
 
     def sample(self, pattern: Pattern) -> Sample:

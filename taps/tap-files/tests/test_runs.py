@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is read again and what is not, in runs that end well, badly, or not at all."""
 
+import itertools
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ipai_kit.exceptions import ConfigurationError
+from tap_files.exceptions import UnreadableFileError
 from tap_files.patterns import read_patterns
 from tap_files.tap import TapFiles
 
@@ -246,6 +248,30 @@ def test_a_killed_run_goes_on_in_the_middle_of_the_file(tmp_path, run, suffix):
     assert (final["rows"], final["rejected"]) == (count - len(bad), len(bad))
 
 
+def test_a_file_that_was_cut_off_is_read_anew_when_its_settings_were_corrected(
+    read, tmp_path, monkeypatch
+):
+    """Else its first rows would stay as the wrong settings made them."""
+    from tap_files import stream
+
+    read_rows = stream.read_rows
+
+    def cut(*args, **kwargs):
+        yield from itertools.islice(read_rows(*args, **kwargs), 1500)
+        raise UnreadableFileError("It was cut off.")
+
+    monkeypatch.setattr(stream, "read_rows", cut)
+    first = read("a;b\n" + "1;2\n" * 2500, delimiter=",")
+    monkeypatch.setattr(stream, "read_rows", read_rows)
+    same = read(None, delimiter=",", state=first.state)
+    corrected = read(None, state=first.state)
+
+    assert len(first.rows()) == 1500
+    assert len(same.rows()) == 1000
+    assert corrected.rows() == [{"a": 1, "b": 2}] * 2500
+    assert "reading" not in str(corrected.state)
+
+
 def test_stream_maps_and_selection_see_records(run, tmp_path, all_streams):
     (tmp_path / "rows.jsonl").write_text('{"a":1,"b":0.10}\n{"a":2,"b":1}\n[]\n')
     config = {"files": [{"name": "rows", "path": str(tmp_path / "rows.jsonl")}]}
@@ -332,6 +358,13 @@ def test_relative_paths_start_from_the_root():
         "/y.csv",
         "gs://z/q.csv",
     ]
+
+
+def test_a_type_for_a_column_that_is_not_there_is_told(read):
+    found = read("id,amount\n1,2\n", column_types={"amuont": "text", "id": "text"})
+
+    assert found.error is None
+    assert [one["column_types"] for one in found.events("columns_not_seen")] == [["amuont"]]
 
 
 def test_an_unknown_encoding_is_named(read):
