@@ -61,11 +61,19 @@ def test_the_same_key_of_two_instances_is_two_rows(stocked: Any) -> None:
     assert len(found) == 6
 
 
-def test_a_replay_writes_nothing(stocked: Any) -> None:
+def test_what_was_read_before_is_neither_written_nor_parsed_again(stocked: Any) -> None:
+    """All of it lies within the lookback; a value that does not fit would fail the build."""
     before = stocked.rows(f"select tableoid, ctid, xmin::text from {ISSUES} order by 1, 2")
+    day, unfit = "2026-01-05T00:00:00Z", "some day"
+    change = (
+        "update ipai_bronze_devops.raw_github_issues "
+        "set record = replace(record::text, %s, %s)::jsonb"
+    )
+    stocked.connection.execute(change, (day, unfit))
 
     result = stocked.build_ok(select=["github_issues"])
 
+    stocked.connection.execute(change, (unfit, day))
     after = stocked.rows(f"select tableoid, ctid, xmin::text from {ISSUES} order by 1, 2")
     assert result.rows == 0
     assert after == before
