@@ -95,11 +95,16 @@ def _row_groups(table: LakeTable, files: list[DataFile]) -> Iterator[pa.RecordBa
     rows = size = 0
     for file in files:
         for batch in table.read(file, table.shape.schema.names):
-            rows, size = rows + batch.num_rows, size + batch.nbytes
-            if waiting and (rows > _GROUP_ROWS or size > _GROUP_BYTES):
+            count, length = batch.num_rows, batch.nbytes
+            if waiting and (rows + count > _GROUP_ROWS or size + length > _GROUP_BYTES):
                 yield _joined(table, waiting)
-                rows, size = batch.num_rows, batch.nbytes
+                rows = size = 0
             waiting.append(batch)
+            rows, size = rows + count, size + length
+            del batch  # a large record is written before another one is read
+            if size > _GROUP_BYTES:
+                yield _joined(table, waiting)
+                rows = size = 0
     if waiting:
         yield _joined(table, waiting)
 

@@ -16,7 +16,7 @@ from target_bronze_lake.row_format import TableShape
 
 _COMPRESSION_LEVEL: Final = 1
 """Level 3 takes a third more time and saves two hundredths of the space."""
-_LARGE_BYTES: Final = 24 << 20
+LARGE_BYTES: Final = 24 << 20
 """A row group of more holds a record that is large: what it took is not needed soon again."""
 _PLAIN_PAGE: Final = "1.0"
 _LEAN_PAGE: Final = "2.0"
@@ -111,7 +111,7 @@ class ParquetContent:
         with contextlib.ExitStack() as stack:
             writer = None
             for batch in self.batches:
-                is_large = batch.nbytes > _LARGE_BYTES
+                is_large = batch.nbytes > LARGE_BYTES
                 if is_large:
                     pa.default_memory_pool().release_unused()
                 if writer is None:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from target_bronze_lake.data_file import DataFile, ParquetContent, describe, new_path
+from target_bronze_lake.data_file import LARGE_BYTES, DataFile, ParquetContent, describe, new_path
 from target_bronze_lake.delta_log import DeltaLog
 from target_bronze_lake.faults import STORE_ERRORS
 from target_bronze_lake.manifest_log import ManifestLog
@@ -92,6 +92,11 @@ class LakeTable:
             parquet = pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
             for group in range(parquet.num_row_groups):
                 # each thread would keep memory of its own
+                if parquet.metadata.row_group(group).total_byte_size > LARGE_BYTES:
+                    whole = parquet.read_row_group(group, columns=columns, use_threads=False)
+                    yield from whole.to_batches()  # what decoding it took is free by now
+                    del whole
+                    continue
                 yield from parquet.iter_batches(
                     rows, row_groups=[group], columns=columns, use_threads=False
                 )

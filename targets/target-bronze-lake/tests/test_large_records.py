@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A record of tens of megabytes among small ones: not read while others are written, copied as little as can be."""
+"""A record of tens of megabytes among small ones: copied as little as can be."""
 
 import json
 import random
@@ -68,7 +68,7 @@ def test_large_records_are_not_taken_apart_for_what_they_may_hold_besides(
 def test_large_values_are_written_in_lean_pages(
     lake: Any, run_target: Make, schema: Make, record: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data_file, "_LARGE_BYTES", 1000)
+    monkeypatch.setattr(data_file, "LARGE_BYTES", 1000)
     lines = [schema(), record(id=1, v="ä" * 1000), record(id=2, v=None)]
 
     run_target(lines)
