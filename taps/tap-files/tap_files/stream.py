@@ -239,9 +239,11 @@ class FileStream(LocalStream):
         moment = time.monotonic()
         if moment < self._state_due:
             return
+        begun = time.thread_time()
         self._write_state_message()
-        # A large STATE is written less often, so that it never costs more than a few per cent.
-        cost = time.monotonic() - moment
+        # A large STATE is written less often, so that it never costs more than a few per cent;
+        # waiting for a slow target is no cost.
+        cost = time.thread_time() - begun
         self._state_due = moment + max(self.tap.state_interval, 50 * cost)
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from ipai_kit.exceptions import ConfigurationError
 from tap_files.exceptions import UnreadableFileError
 from tap_files.patterns import read_patterns
+from tap_files.stream import FileStream
 from tap_files.tap import TapFiles
 
 COMMAND = str(Path(sys.executable).parent / "tap-files")
@@ -246,6 +248,20 @@ def test_a_killed_run_goes_on_in_the_middle_of_the_file(tmp_path, run, suffix):
     assert seen[:before] + numbers(rest) == [n for n in range(count) if n not in bad]
     final = rest.run.records["files"][0]
     assert (final["rows"], final["rejected"]) == (count - len(bad), len(bad))
+
+
+def test_a_target_that_lets_wait_is_told_the_state_as_often(run, tmp_path, monkeypatch):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a":1}\n' * 20_000)
+    write = FileStream._write_state_message
+    monkeypatch.setattr(TapFiles, "state_interval", 0.0)
+    monkeypatch.setattr(
+        FileStream, "_write_state_message", lambda self: (time.sleep(0.02), write(self))
+    )
+    found = run({"files": [{"name": "rows", "path": str(path)}]})
+    states = [line for line in found.run.lines if b'"STATE"' in line]
+
+    assert len(states) > 10
 
 
 def test_a_file_that_was_cut_off_is_read_anew_when_its_settings_were_corrected(
