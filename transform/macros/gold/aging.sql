@@ -40,21 +40,45 @@ days as (
     {{ days }}
 ),
 
+-- Items and their matches one below the other: the planner takes receivables for few rows, and would join each item with
+-- each match.
 standing as (
     select
-        d.as_of_date, i.instance_id, i.company_id, i.id, i.move_id, i.move_name, i.date, i.account_id, i.account_code,
-        i.partner_id, i.currency_id, i.company_currency_id, i.balance, i.amount_currency,
-        coalesce(i.date_maturity, i.date) as due_on,
-        i.balance + coalesce(sum(m.amount), 0) as still_open,
-        i.amount_currency + coalesce(sum(m.amount_currency), 0) as still_open_currency,
-        max(m.matched_on) as last_matched_on,
-        min(m.matched_on) filter (where m.is_payment) as first_payment_on,
-        max(m.matched_on) filter (where m.is_payment) as last_payment_on
-    from days as d
-    join items as i on i.date <= d.as_of_date
-    left join matches as m on m.instance_id = i.instance_id and m.item_id = i.id and m.matched_on <= d.as_of_date
-    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
-    having i.balance + coalesce(sum(m.amount), 0) <> 0
+        as_of_date,
+        instance_id,
+        id,
+        max(company_id) as company_id,
+        max(move_id) as move_id,
+        max(move_name) as move_name,
+        max(date) as date,
+        max(account_id) as account_id,
+        max(account_code) as account_code,
+        max(partner_id) as partner_id,
+        max(currency_id) as currency_id,
+        max(company_currency_id) as company_currency_id,
+        max(due_on) as due_on,
+        max(balance) as balance,
+        sum(amount) as still_open,
+        sum(amount_currency) as still_open_currency,
+        max(matched_on) as last_matched_on,
+        min(matched_on) filter (where is_payment) as first_payment_on,
+        max(matched_on) filter (where is_payment) as last_payment_on
+    from (
+        select
+            d.as_of_date, i.instance_id, i.id, i.company_id, i.move_id, i.move_name, i.date, i.account_id, i.account_code,
+            i.partner_id, i.currency_id, i.company_currency_id, coalesce(i.date_maturity, i.date) as due_on, i.balance,
+            i.balance as amount, i.amount_currency, null::date as matched_on, false as is_payment
+        from days as d
+        join items as i on i.date <= d.as_of_date
+        union all
+        select
+            d.as_of_date, m.instance_id, m.item_id, null, null, null, null, null, null, null, null, null, null, null,
+            m.amount, m.amount_currency, m.matched_on, m.is_payment
+        from days as d
+        join matches as m on m.matched_on <= d.as_of_date
+    ) as changes
+    group by 1, 2, 3
+    having sum(amount) <> 0
 ),
 
 aged as (
