@@ -48,7 +48,7 @@ def detect_encoding(sample: bytes, wanted: str = "") -> str:
         return _known(wanted, mark)
     if mark:
         return mark
-    if wide := _without_mark(sample):
+    if wide := _without_mark(sample) or _wide_script(sample):
         return wide
     try:
         codecs.getincrementaldecoder("utf-8")("strict").decode(sample, final=False)
@@ -79,8 +79,6 @@ def _without_mark(sample: bytes) -> str:
 
 def _guessed(sample: bytes, first: int) -> str:
     """A few bad bytes make no other encoding of UTF-8; western text is taken for cp1252."""
-    if wide := _wide_script(sample):
-        return wide
     if _is_mostly_utf8(sample):
         return "utf-8"
     if sum(byte > _ASCII for byte in sample[first : first + _GUESS_BYTES]) < _ENOUGH_TO_GUESS:
