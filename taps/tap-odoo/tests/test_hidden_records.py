@@ -195,7 +195,7 @@ SLOW = TryAgainLaterError("slow", stream="x")
         ({"account_account": TryAgainLaterError(for_all=True)}, "account_account"),
         ({"account_account": ConfigurationError(url="http://x")}, "account_account"),
     ],
-)  # fmt: skip
+)
 def test_one_failure_stops_no_other_stream_unless_it_concerns_all(
     shared: Any,
     monkeypatch: pytest.MonkeyPatch,
