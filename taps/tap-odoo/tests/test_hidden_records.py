@@ -176,7 +176,7 @@ def test_new_ids_are_in_state_before_their_records_leave(database: Any) -> None:
     lines = run(database, first.state).messages
 
     (at,) = [n for n, one in enumerate(lines) if one.get("record", {}).get("id") == 70]
-    (before, *_) = [one["value"] for one in lines[:at] if one["type"] == "STATE"][::-1]
+    before, *_ = [one["value"] for one in lines[:at] if one["type"] == "STATE"][::-1]
     mark = before["bookmarks"]["res_partner"]
     assert mark["ids"] == "1+5.1s"
     assert mark["replication_key_value"] < "2026-01-05T09"
