@@ -13,6 +13,7 @@ import msgspec
 
 from ipai_kit.landing.batch import Quarantined, StreamReport
 from ipai_kit.landing.exceptions import StateReaderGoneError
+from ipai_kit.singer.output import standard_output, write_whole
 
 _encode = msgspec.json.Encoder().encode
 
@@ -63,8 +64,7 @@ class EventLog:
 def hand_on_state(state: bytes) -> None:
     """Print a STATE value as it was delivered; its rows are committed."""
     try:
-        sys.stdout.write(state.decode() + "\n")
-        sys.stdout.flush()
+        write_whole(standard_output(), state + b"\n")
     except BrokenPipeError as error:
         message = "The reader of STATE on standard output is gone."
         step = "The rows are committed; the next run repeats them without effect."

@@ -19,6 +19,7 @@ from singer_sdk.singerlib.messages import RecordMessage
 
 from ipai_kit.exceptions import InternalError, TargetClosedError
 from ipai_kit.singer.batch_files import BatchFolder, HandedFile
+from ipai_kit.singer.output import standard_output, write_whole
 
 Buffer: TypeAlias = bytes | memoryview | msgspec.Raw
 
@@ -204,11 +205,8 @@ class FastWriter(GenericSingerWriter[bytes, Message]):
         if not self._buffer:
             return
         data, self._buffer, self._buffered = b"".join(self._buffer), [], 0
-        output, rest = self._output or _standard_output(), memoryview(data)
         try:
-            while rest:  # without a buffer (PYTHONUNBUFFERED) a signal cuts a write short
-                rest = rest[output.write(rest) :]
-            output.flush()
+            write_whole(self._output or standard_output(), data)
         except BrokenPipeError as error:
             _silence_standard_output()
             raise TargetClosedError from error
@@ -219,11 +217,6 @@ def _opened(body: memoryview) -> bytes:
     if body[-1] in _BLANK_OR_BRACE and bytes(body).rstrip() == b"{":
         return b"{"
     return bytes(body) + b","
-
-
-def _standard_output() -> BinaryIO:
-    sys.stdout.flush()
-    return sys.stdout.buffer
 
 
 def _silence_standard_output() -> None:
