@@ -67,9 +67,11 @@ def _at_work(seen: Overview) -> str:
     schedulers = len(seen.services) - len(workers)
     slots = sum(one.capacity for one in workers)
     told = [
-        f"{_count(len(workers), 'worker')} for {_count(slots, 'run')} at once"
-        if workers
-        else "no worker",
+        (
+            f"{_count(len(workers), 'worker')} for {_count(slots, 'run')} at once"
+            if workers
+            else "no worker"
+        ),
         _count(schedulers, "scheduler") if schedulers else "no scheduler",
     ]
     way_out = "" if workers and schedulers else ". Start what is missing: ipai up"
