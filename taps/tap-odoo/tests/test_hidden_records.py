@@ -101,6 +101,15 @@ def test_records_that_appear_behind_the_bookmark_are_read_when_ids_are_compared(
     assert 70 not in ids(again)
 
 
+@pytest.mark.parametrize("change", ["", " where id = 4"])
+def test_a_record_without_a_moment_of_change_moves_no_bookmark(database: Any, change: str) -> None:
+    database.execute("update res_partner set write_date = null" + change)
+
+    mark = run(database).state["bookmarks"]["res_partner"]
+
+    assert mark.get("replication_key_value", "")[:10] == ("2026-01-05" if change else "")
+
+
 def test_records_older_than_the_start_date_are_not_taken_for_missed(database: Any) -> None:
     start = {"start_date": "2026-01-05T08:00:03+00:00", **SOON}
     first = run(database, **start)

@@ -16,7 +16,7 @@ __all__ = ["Select", "literal", "name"]
 _SECONDS = """'YYYY-MM-DD"T"HH24:MI:SS"+00:00"'"""
 _EXACT = """'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'"""
 # A record from a wrong clock is no later than now.
-_MOMENT = f"to_char(least(t.write_date, now() at time zone 'UTC'), {_EXACT})"
+_MOMENT = f"to_char(least({{0}}, now() at time zone 'UTC'), {_EXACT})"
 _FLOATS = ("float4", "float8")
 # The columns of a property until 17, and how JSON is made of them.
 _PROPERTY_VALUES = {
@@ -60,7 +60,8 @@ class Select:
         members = ",\n".join(
             f"{self._member(one)} as {name(one.name)}" for one in self._shape.outputs
         )
-        moment = _MOMENT if self._shape.model.has_write_date else "null"
+        has_moment = self._shape.model.has_write_date
+        moment = _MOMENT.format("t.write_date") if has_moment else "null"
         order = "t.id" if position.since is None else "t.write_date, t.id"
         record = f"(select row_to_json(r) from (select {members}) as r)"  # noqa: S608 -- quoted
         return f"select {record}, t.id, {moment} {self._from_where(position)} order by {order}"
@@ -70,8 +71,10 @@ class Select:
         return f"select t.id {self._from_where(position)} order by t.id"
 
     def high_water(self) -> str:
-        """Give the last moment of change."""
-        return f"select max({_MOMENT}) {self._from_where(Position())}"
+        """Give the last moment of change; no row where there is none, which `least` would hide."""
+        last = "max(t.write_date)"
+        rows = f"{self._from_where(Position())} having {last} is not null"
+        return f"select {_MOMENT.format(last)} {rows}"
 
     # -- which records ----------------------------------------------------------------------
 
