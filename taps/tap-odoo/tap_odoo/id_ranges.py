@@ -6,7 +6,10 @@ As text: distances in base 36, `first+length`, e.g. `1+9s.2` for 1 to 353 and 35
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from functools import cached_property
+from operator import itemgetter
 
 __all__ = ["IdRanges"]
 
@@ -46,7 +49,7 @@ class IdRanges:
             spans.append((first, last))
         return cls(spans)
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The set as short text."""
         parts, last = [], 0
@@ -58,6 +61,10 @@ class IdRanges:
 
     def __len__(self) -> int:
         return sum(last - first + 1 for first, last in self._spans)
+
+    def __contains__(self, one: int) -> bool:
+        place = bisect_left(self._spans, one, key=itemgetter(1))
+        return place < len(self._spans) and self._spans[place][0] <= one
 
     def __iter__(self) -> Iterator[int]:
         for first, last in self._spans:

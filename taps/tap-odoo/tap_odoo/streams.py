@@ -142,8 +142,8 @@ class OdooStream(LocalStream):
         whole = self._reads_everything()
         self._bookmark.setdefault("of", self._digest)
         for block in self._everything() if whole else self._changes():
-            if not whole:
-                self._announce(sorted(block.ids))
+            if not whole and (new := [one for one in block.ids if one not in self._known]):
+                self._announce(sorted(new))
             yield block
             self._note(block, whole=whole)
         self._finish(whole=whole)
@@ -194,16 +194,15 @@ class OdooStream(LocalStream):
 
         A run that is killed may have landed them: if they are gone by the next, that must be told.
         """
-        known = IdRanges.parse(self._bookmark.get("ids", ""))
-        every = known.merged(IdRanges.of(ids))
-        self._bookmark["ids"] = every.text
-        if len(every) > len(known) and not self.ABORT_AT_RECORD_COUNT:
+        before = len(self._known)
+        self._known = self._known.merged(IdRanges.of(ids))
+        if len(self._known) > before and not self.ABORT_AT_RECORD_COUNT:
             self.state_manager.is_flushed = False
             self._write_state_message()
 
     def _note(self, block: Block, *, whole: bool) -> None:
-        self._delivered.extend(block.ids)  # some may have appeared after the announcement
         if whole:
+            self._delivered.extend(block.ids)  # some may have appeared after the announcement
             self._bookmark["reading"]["after"] = block.ids[-1]
         elif block.latest:
             self._advance(block.latest)
@@ -219,14 +218,18 @@ class OdooStream(LocalStream):
         latest = max(mark.get("replication_key_value", ""), moment)
         mark["replication_key_value"] = min(latest, _exact_now())
 
+    @cached_property
+    def _known(self) -> IdRanges:
+        """The ids of STATE, which takes long to read when it has many gaps."""
+        return IdRanges.parse(self._bookmark.get("ids", ""))
+
     def _keep_ids(self) -> IdRanges:
         """Put into STATE which ids the target has."""
-        if not self._delivered:
-            return IdRanges.parse(self._bookmark.setdefault("ids", ""))
-        known = IdRanges.parse(self._bookmark.get("ids", "")).union(self._delivered)
-        self._delivered.clear()
-        self._bookmark["ids"] = known.text
-        return known
+        if self._delivered:
+            self._known = self._known.union(self._delivered)
+            self._delivered.clear()
+        self._bookmark["ids"] = self._known.text
+        return self._known
 
     def _finish(self, *, whole: bool) -> None:
         """After everything was read, what changed since its beginning is still to come."""
@@ -251,7 +254,7 @@ class OdooStream(LocalStream):
         for ids in _chunks(known.without(now)):
             yield Block(ids, rows=[{"id": one, _DELETED: moment} for one in ids])
         # What appeared meanwhile was not delivered yet: it must not count as known.
-        mark["ids"] = known.overlap(now).text
+        self._known = known.overlap(now)
         if not whole:
             yield from self._missed(now, known)
         mark["ids_at"] = moment

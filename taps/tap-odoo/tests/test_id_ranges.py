@@ -24,6 +24,7 @@ def test_sets_combine_as_sets_do(ones: set[int], others: set[int]) -> None:
     assert sorted(ones | others) == list(one.union(others))
     assert sorted(ones - others) == list(one.without(other))
     assert sorted(ones & others) == list(one.overlap(other))
+    assert [number in one for number in range(202)] == [number in ones for number in range(202)]
 
 
 def test_a_million_ids_without_gaps_are_a_few_characters() -> None:
