@@ -98,7 +98,8 @@ order by
 {#-
   Leaves out, before anything but the key is parsed, what Silver took from Bronze before. After a first load all of it lies
   within silver_lookback, and reading it again would cost as much as the load until the hour is over; in a stream without
-  news, for ever.
+  news, for ever. Of rows with equal (cursor, emitted_at) the stored one was loaded last: where Bronze keeps every version,
+  an earlier one that is read without it would take its place.
 -#}
 {% macro silver_unlike_stored(keys, columns, names) -%}
     {%- if silver_reads_all(names) -%}
@@ -114,8 +115,8 @@ order by
     {%- endfor -%}
     {{ return(
         " and not exists (select from " ~ this ~ " as t where " ~ same | join(' and ')
-        ~ " and t._loaded_at = b.loaded_at and t._emitted_at = b.emitted_at"
-        ~ " and t._cursor is not distinct from b.cursor and t._deleted_at is not distinct from b.deleted_at"
+        ~ " and t._emitted_at = b.emitted_at and t._cursor is not distinct from b.cursor"
+        ~ " and t._loaded_at >= b.loaded_at and (b.deleted_at is null or t._deleted_at is not null)"
         ~ " and " ~ silver_visible('t.') ~ ")"
     ) }}
 {%- endmacro %}
