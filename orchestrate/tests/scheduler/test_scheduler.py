@@ -407,3 +407,18 @@ def test_what_has_waited_for_half_of_its_tiers_latency_goes_with_the_first(
 
     assert ["old", "urgent", "new"] == order
     assert [1] == [line["runs"] for line in desk.said("runs_raised")]
+
+
+def test_a_long_queue_is_raised_in_parts_the_oldest_first(make_instance, connection):
+    make_instance("old", "source_old", {"sla_tier": "standard"})
+    connection.execute(
+        "select connectors.enqueue_connector_job('old',"
+        " run_after => now() - interval '1 day' + n * interval '1 minute')"
+        " from generate_series(1, 501) as n"
+    )
+    newest = "select priority from connectors.connector_runs order by run_after desc limit 1"
+    raised = "select connectors.raise_waiting_runs()"
+
+    for many, priority in ((500, 0), (1, 10), (0, 10)):
+        assert (many,) == connection.execute(raised).fetchone()
+        assert (priority,) == connection.execute(newest).fetchone()
