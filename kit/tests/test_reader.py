@@ -194,10 +194,10 @@ def test_blocks_are_the_stream_again_however_it_is_cut(lines: list[bytes], step:
 
     fed = [blocks.feed(stream[at : at + step]) for at in range(0, len(stream), step)]
 
-    whole = [block for block in fed if block is not None]
-    assert b"".join(whole) + blocks.rest() == stream
+    whole, rest = [block for block in fed if block is not None], blocks.rest()
+    assert b"".join(whole) + rest == stream
     assert all(block.endswith(b"\n") for block in whole)
-    assert b"\n" not in blocks.rest()
+    assert b"\n" not in rest
 
 
 def test_a_line_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +256,18 @@ def test_a_line_in_many_parts_is_put_together(step: int) -> None:
 
     assert b"".join(filter(None, whole)) == b"short\n" + line + b"\n"
     assert blocks.rest() == line
+
+
+def test_a_large_line_is_one_until_it_is_handed_over_and_not_kept() -> None:
+    blocks = LineBlocks()
+
+    blocks.feed(bytes(reader.LARGE_LINE_BYTES))
     assert not blocks.is_large
+    blocks.feed(b"x")
+    assert blocks.is_large
+
+    assert len(blocks.rest()) == reader.LARGE_LINE_BYTES + 1
+    assert (blocks.rest(), blocks.is_large) == (b"", False)
 
 
 @given(

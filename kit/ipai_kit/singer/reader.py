@@ -151,8 +151,9 @@ class LineBlocks:
         return self._size > LARGE_LINE_BYTES
 
     def rest(self) -> bytes:
-        """What followed the last newline."""
-        return b"".join(self._parts)
+        """Hand over what followed the last newline; it is not kept: it may be large."""
+        parts, self._parts, self._size = self._parts, [], 0
+        return b"".join(parts)
 
     def _keep(self, chunk: bytes) -> None:
         if self._size > _JOINED_BYTES:  # many small parts would leave their memory in pieces
