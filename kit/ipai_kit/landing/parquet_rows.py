@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import msgspec
 
+from ipai_kit.singer.parquet_columns import NUMBER_KEY
+
 __all__ = ["exact_rows", "postgres_number"]
 
-_NUMBER_KEY: Final = b"ipai.number"
 _JSON: Final = "arrow.json"
 _EXPONENT_FROM: Final = {b"float8": 15, b"float4": 6}
 _SMALLEST_PLAIN: Final = 1e-4
@@ -42,7 +43,7 @@ def exact_rows(batch: Any) -> list[dict[str, Any]]:
 def _conversion(field: Any) -> Callable[[Any], Any] | None:
     if getattr(field.type, "extension_name", "") == _JSON:
         return _document
-    limit = _EXPONENT_FROM.get((field.metadata or {}).get(_NUMBER_KEY, b""))
+    limit = _EXPONENT_FROM.get((field.metadata or {}).get(NUMBER_KEY, b""))
     return partial(_number, limit=limit, plain=10.0**limit) if limit else None
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["flat_table", "told_columns"]
+__all__ = ["NUMBER_KEY", "flat_table", "told_columns"]
 
-_NUMBER_KEY = b"ipai.number"
+NUMBER_KEY = b"ipai.number"
 _BLOCK_BYTES = 1 << 24  # also the longest record that it takes
 _NUMBERS = ("float4", "float8")
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -32,7 +32,7 @@ def told_columns(batch: Any, kinds: Mapping[str, str]) -> Any:
             column = column.cast(document)
             field = field.with_type(document)
         elif kind in _NUMBERS:
-            field = field.with_metadata({_NUMBER_KEY: kind.encode()})
+            field = field.with_metadata({NUMBER_KEY: kind.encode()})
         fields.append(field)
         columns.append(column)
     return type(batch).from_arrays(columns, schema=arrow.schema(fields))
