@@ -4,7 +4,8 @@
 STATE of a stream: `replication_key_value`, the moment up to which all changes are known; `full_at`,
 when everything was read; `ids`, what the target may have, and `ids_at`, when that was compared with
 the source; `of`, a digest of the settings and members that records were made with; while everything
-is being read also `reading`: the id reached, the moment and the digest it began with.
+is being read also `reading`: the id reached, the moment and the digest it began with; while records
+that were missed are being read `missed`, their ids: the target may have them or not.
 """
 
 from __future__ import annotations
@@ -196,7 +197,11 @@ class OdooStream(LocalStream):
         """
         before = len(self._known)
         self._known = self._known.merged(IdRanges.of(ids))
-        if len(self._known) > before and not self.ABORT_AT_RECORD_COUNT:
+        if len(self._known) > before:
+            self._tell_state()
+
+    def _tell_state(self) -> None:
+        if not self.ABORT_AT_RECORD_COUNT:
             self.state_manager.is_flushed = False
             self._write_state_message()
 
@@ -251,10 +256,12 @@ class OdooStream(LocalStream):
         mark, moment = self._bookmark, _now()
         known = self._keep_ids()
         now = IdRanges.of(one for ids in self._source.ids(self.shape) for one in ids)
-        for ids in _chunks(known.without(now)):
+        landed = known.merged(IdRanges.parse(mark.get("missed", "")))
+        for ids in _chunks(landed.without(now)):
             yield Block(ids, rows=[{"id": one, _DELETED: moment} for one in ids])
         # What appeared meanwhile was not delivered yet: it must not count as known.
         self._known = known.overlap(now)
+        mark.pop("missed", None)
         if not whole:
             yield from self._missed(now, known)
         mark["ids_at"] = moment
@@ -265,10 +272,15 @@ class OdooStream(LocalStream):
         start = self._start
         if start is not None:
             now = IdRanges.of(one for ids in self._source.ids(self.shape, start) for one in ids)
-        for ids in _chunks(now.without(known)):
+        missed = IdRanges.of(now.without(known))
+        if missed:  # not yet among the known ids, or a run that is killed would never read them
+            self._bookmark["missed"] = missed.text
+            self._tell_state()
+        for ids in _chunks(iter(missed)):
             for block in self._source.read(self.shape, Position(after_id=0, among=ids)):
                 yield block
                 self._delivered.extend(block.ids)
+        self._bookmark.pop("missed", None)
 
 
 def _chunks(ids: Iterator[int]) -> Iterator[list[int]]:

@@ -191,6 +191,26 @@ def test_new_ids_are_in_state_before_their_records_leave(database: Any) -> None:
     assert mark["replication_key_value"] < "2026-01-05T09"
 
 
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_a_run_killed_while_it_reads_what_was_missed_leaves_nothing_behind(
+    database: Any, is_deleted: bool
+) -> None:
+    first = run(database)
+    copy_of(database, 2, "2020-01-01")
+    late = run(database, first.state, **SOON)
+    (at,) = [n for n, one in enumerate(late.messages) if one.get("record", {}).get("id") == 70]
+    killed = [one["value"] for one in late.messages[:at] if one["type"] == "STATE"][-1]
+    if is_deleted:
+        database.execute("delete from res_partner where id = 70")
+
+    found = run(database, killed, **SOON)
+
+    (row,) = [one for one in found.records["res_partner"] if one["id"] == 70]
+    assert bool(row.get("_sdc_deleted_at")) == is_deleted
+    for state in (late.state, found.state):
+        assert "missed" not in state["bookmarks"]["res_partner"]
+
+
 TABLE_IS_GONE = ConfigurationError("gone", stream="x")
 SLOW = TryAgainLaterError("slow", stream="x")
 
