@@ -240,6 +240,15 @@ class BinlogRun:
     def _take_statement(self, event: StatementEvent, place: Place) -> bool:
         """Look at a statement; say whether it ends a transaction."""
         statement = Statement.of(event.query, event.schema)
+        if statement.ends_transaction:  # what only begins one, as most do, changes no table
+            self._take_change(statement, place)
+        committed = statement.committed_xa
+        if committed is not None and committed not in self._prepared:
+            self._refuse_all(place, "has the rows of an XA transaction before", _XA_STEP)
+        self._shapes.clear()
+        return statement.ends_transaction
+
+    def _take_change(self, statement: Statement, place: Place) -> None:
         for schema, name in statement.emptied():
             for stream in self._found(schema, name):
                 if self._is_new(stream, place):
@@ -249,11 +258,6 @@ class BinlogRun:
             reason = _reason_against(statement, stream.table)
             if reason and self._is_new(stream, place):
                 self._give_up(stream, *reason)
-        committed = statement.committed_xa
-        if committed is not None and committed not in self._prepared:
-            self._refuse_all(place, "has the rows of an XA transaction before", _XA_STEP)
-        self._shapes.clear()
-        return statement.ends_transaction
 
     def _take_prepared(self, event: XAPrepareEvent) -> None:
         """Nobody knows yet whether prepared rows are going to be valid."""
