@@ -22,6 +22,7 @@ __all__ = [
     "Outcome",
     "TargetProcess",
     "land_here",
+    "peak_memory",
     "record_message",
     "schema_message",
     "starting",
@@ -29,6 +30,13 @@ __all__ = [
 ]
 
 Line = dict[str, Any] | bytes | str
+
+_MEASURE = """
+import resource, subprocess, sys
+subprocess.run([sys.executable, "-m", *sys.argv[1:]], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+"""A process starts with the peak of the one that it was forked from: here a small one."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +147,16 @@ def starting(module: str, folder: Path) -> Iterator[Callable[[Mapping[str, Any]]
                 if stream is not None:
                     with contextlib.suppress(OSError):
                         stream.close()
+
+
+def peak_memory(module: str, config: Mapping[str, Any], lines: Sequence[Line], folder: Path) -> int:
+    """Land messages in a process of their own; the most kilobytes that it held at once."""
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "messages.jsonl").write_bytes(encode(lines))
+    command = [sys.executable, "-c", _MEASURE, module, "--config", str(folder / "config.json")]
+    with (folder / "messages.jsonl").open("rb") as messages:
+        measured = subprocess.run(command, stdin=messages, capture_output=True, check=True)
+    return int(measured.stdout)
 
 
 def schema_message(

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A record of tens of megabytes among small ones: copied as little as can be."""
 
-import json
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,17 +13,11 @@ import pytest
 
 from ipai_kit.landing import record_check
 from ipai_kit.singer.reader import LARGE_LINE_BYTES
+from ipai_kit.testing.target_runs import peak_memory
 from target_bronze_lake import data_file
 
 Make = Callable[..., Any]
 MEGABYTE = 1 << 20
-MEASURE = """
-import resource, subprocess, sys
-command = [sys.executable, "-m", "target_bronze_lake", *sys.argv[1:]]
-subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
-"""A process starts with the peak of the one that it was forked from: here a small one."""
 
 
 @pytest.mark.parametrize("form", ["delta", "parquet"])
@@ -82,21 +73,10 @@ def test_large_values_are_written_in_lean_pages(
 def test_memory_stays_in_bounds_with_a_record_of_fifty_megabytes(
     lake: Any, schema: Make, record: Make, tmp_path: Path
 ) -> None:
-    config, messages = tmp_path / "config.json", tmp_path / "messages.jsonl"
-    config.write_text(json.dumps({"lake_url": lake.url}))
     value = random.Random(1).randbytes(25 * MEGABYTE).hex()
-    with messages.open("w") as file:
-        for message in (schema(), record(id=1), record(id=2, v=value), record(id=3)):
-            file.write(json.dumps(message) + "\n")
+    lines = [schema(), record(id=1), record(id=2, v=value), record(id=3)]
 
-    with messages.open("rb") as file:
-        measured = subprocess.run(
-            [sys.executable, "-c", MEASURE, "--config", str(config)],
-            stdin=file,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+    peak = peak_memory("target_bronze_lake", {"lake_url": lake.url}, lines, tmp_path)
 
     assert len(lake.rows()) == 3
-    assert int(measured.stdout) < 340 * 1024  # 300 MB; two more copies before they were saved
+    assert peak < 340 * 1024  # 300 MB; two more copies before they were saved
