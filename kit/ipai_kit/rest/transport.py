@@ -103,7 +103,8 @@ class Transport:
                 message, next_step="Check 'api_url' or set REQUESTS_CA_BUNDLE."
             ) from error
         except (requests.RequestException, OSError) as error:
-            raise TransportError(type(error).__name__) from error
+            message = f"{_reason(error)} at {_origin(url)!r}"
+            raise TransportError(message) from error
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Reply(response.status_code, headers, body, url)
 
@@ -119,6 +120,12 @@ class Transport:
     def close(self) -> None:
         """Close every connection."""
         self._session.close()
+
+
+def _reason(error: Exception) -> str:
+    """The class of what went wrong at the bottom; its words may hold the URL with its secrets."""
+    inner = error.args[0] if error.args else None
+    return type(getattr(inner, "reason", None) or error).__name__
 
 
 def _origin(url: str) -> str:
