@@ -429,6 +429,23 @@ def test_a_broken_setting_is_reported_at_once_with_the_servers_own_words(home: P
     assert time.monotonic() - begun < 20
 
 
+def test_a_server_that_cannot_start_on_a_full_disk_says_so(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(home):
+        pass
+    with (home / "server" / "data" / "postgresql.conf").open("a") as file:
+        file.write("shared_buffers = 'plenty'\n")
+    usage = shutil.disk_usage(home)._replace(free=12_288)
+    monkeypatch.setattr("ipai_orchestrate.embedded.server.shutil.disk_usage", lambda _: usage)
+
+    with (
+        pytest.raises(DatabaseUnavailableError, match="full, 12288 bytes are free"),
+        opened(home),
+    ):
+        pass
+
+
 def test_a_system_without_the_preferred_locale_gets_another(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ from ipai_orchestrate.exceptions import ConfigurationError, DatabaseUnavailableE
 START_TIMEOUT = 120.0
 _STOP_TIMEOUT = 60.0
 _LOG_LIMIT = 10_000_000
+_LEAST_ROOM = 1 << 24  # one file of PostgreSQL's write-ahead log
 _INITDB = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--data-checksums", "-N")
 # The first that the system knows: macOS and older Linux have no C.UTF-8.
 _LOCALES = ("C.UTF-8", "en_US.UTF-8", "C")
@@ -167,10 +168,17 @@ class Server:
                 break
             time.sleep(0.25)
         message = (
-            f"PostgreSQL did not start in {str(self.home.data)!r}: {output} "
+            f"PostgreSQL did not start in {str(self.home.data)!r}: {self._lack_of_room()}{output} "
             f"{self._log_since(log_start)[-1500:]} (whole log: {str(self.home.log)!r})"
         )
         raise DatabaseUnavailableError(message)
+
+    def _lack_of_room(self) -> str:
+        """Say that the disk is full: the log may have had no room to."""
+        free = shutil.disk_usage(self.home.data).free
+        if free >= _LEAST_ROOM:
+            return ""
+        return f"The disk is full, {free} bytes are free. Make room, then try again. "
 
     def _start_once(self, binaries: Binaries) -> str:
         """Start the server unless processes of it still live; return what pg_ctl said."""
