@@ -249,6 +249,7 @@ class BinlogRun:
         return statement.ends_transaction
 
     def _take_change(self, statement: Statement, place: Place) -> None:
+        self._server.forget()
         for schema, name in statement.emptied():
             for stream in self._found(schema, name):
                 if self._is_new(stream, place):

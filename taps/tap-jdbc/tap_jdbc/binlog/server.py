@@ -57,6 +57,7 @@ class LogServer:
     def __init__(self, database: MySQLDatabase) -> None:
         self._database = database
         self._executed: dict[Place, str] = {}
+        self._character_sets: dict[tuple[str, str], Mapping[str, str]] = {}
         self.is_mariadb = database.is_mariadb
 
     def check(self) -> None:
@@ -139,7 +140,17 @@ class LogServer:
         return sizes.get(place.file, -1) >= place.offset
 
     def character_sets(self, schema: str, table: str) -> Mapping[str, str]:
-        """Return the character set of each column of text."""
+        """Return the character set of each column of text, as first seen since `forget`."""
+        found = self._character_sets.get((schema, table))
+        if found is None:
+            found = self._character_sets[schema, table] = self._ask_sets(schema, table)
+        return found
+
+    def forget(self) -> None:
+        """Ask anew for what a statement may have changed."""
+        self._character_sets.clear()
+
+    def _ask_sets(self, schema: str, table: str) -> Mapping[str, str]:
         rows = self._database.fetch(
             "SELECT column_name, character_set_name FROM information_schema.columns"
             " WHERE table_schema = %s AND table_name = %s AND character_set_name IS NOT NULL",

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from ipai_kit.sql.dialects.mysql import MySQLDatabase
 from ipai_kit.testing import database_values
 from ipai_kit.testing.mariadb import running_mariadb
 from ipai_kit.testing.runs import run_tap
@@ -128,6 +129,25 @@ def test_columns_that_come_and_go_are_followed(shop):
     assert ("four", 4294967295) == (four["note"], four["size"])
     assert ("old", 1) == (five["state"], five["size"])
     assert "note" in run.schemas[shop.stream]["schema"]["properties"]
+
+
+def test_the_server_is_asked_about_columns_once_until_they_change(shop, monkeypatch):
+    asked, fetch = [], MySQLDatabase.fetch
+
+    def counted(database, text, *values):
+        asked.append("character_set_name" in text)
+        return fetch(database, text, *values)
+
+    first = shop.run()
+    shop.execute(*(f"INSERT INTO orders VALUES ({number}, 'x')" for number in (4, 5, 6)))
+    shop.execute("ALTER TABLE orders MODIFY note varchar(50) CHARACTER SET latin1")
+    shop.execute(*(f"INSERT INTO orders VALUES ({number}, 'é')" for number in (7, 8)))
+    monkeypatch.setattr(MySQLDatabase, "fetch", counted)
+
+    second = shop.run(first.state)
+
+    assert [note for _, note in shop.changes(second)] == ["x", "x", "x", "é", "é"]
+    assert sum(asked) == 2
 
 
 def test_a_log_that_was_purged_leads_to_a_new_copy(shop):
