@@ -597,3 +597,22 @@ def test_a_broken_connection_may_be_tried_later(
         with psycopg.connect(connection.info.dsn) as other:
             other.execute("select pg_terminate_backend(%s)", (connection.info.backend_pid,))
         control_plane.instances()
+
+
+def test_a_claim_reads_a_few_rows_of_a_long_queue(
+    control_plane: ControlPlane, make_instance: MakeInstance, connection: Connection
+) -> None:
+    def rows_read() -> int:
+        (read,) = connection.execute(
+            "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables"
+            " where relid = 'connectors.connector_runs'::regclass"
+        ).fetchone() or (0,)
+        return int(read)
+
+    queue = "select connectors.enqueue_connector_job(%s) from generate_series(1, 2000)"
+    connection.execute(queue, [make_instance()])
+    connection.execute("analyze connectors.connector_runs")
+    with connection.transaction():
+        before = rows_read()
+        assert control_plane.claim(None, "worker")
+        assert 0 < rows_read() - before < 200
