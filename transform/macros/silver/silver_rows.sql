@@ -81,9 +81,12 @@ order by
     {%- if silver_reads_all(names) -%}
         {{ return('true') }}
     {%- endif -%}
+    {{ return('b.loaded_at >= ' ~ silver_read_since()) }}
+{%- endmacro %}
+
+{% macro silver_read_since() -%}
     {{ return(
-        "b.loaded_at >= (select coalesce(max(_loaded_at), '-infinity') - interval '" ~ var('silver_lookback')
-        ~ "' from " ~ this ~ ")"
+        "(select coalesce(max(_loaded_at), '-infinity') - interval '" ~ var('silver_lookback') ~ "' from " ~ this ~ ")"
     ) }}
 {%- endmacro %}
 
@@ -99,7 +102,8 @@ order by
   Leaves out, before anything but the key is parsed, what Silver took from Bronze before. After a first load all of it lies
   within silver_lookback, and reading it again would cost as much as the load until the hour is over; in a stream without
   news, for ever. Of rows with equal (cursor, emitted_at) the stored one was loaded last: where Bronze keeps every version,
-  an earlier one that is read without it would take its place.
+  an earlier one that is read without it would take its place. That it was loaded since then follows, but not for the
+  planner, who would compare all of Silver.
 -#}
 {% macro silver_unlike_stored(keys, columns, names) -%}
     {%- if silver_reads_all(names) -%}
@@ -117,7 +121,7 @@ order by
         " and not exists (select from " ~ this ~ " as t where " ~ same | join(' and ')
         ~ " and t._emitted_at = b.emitted_at and t._cursor is not distinct from b.cursor"
         ~ " and t._loaded_at >= b.loaded_at and (b.deleted_at is null or t._deleted_at is not null)"
-        ~ " and " ~ silver_visible('t.') ~ ")"
+        ~ " and t._loaded_at >= " ~ silver_read_since() ~ " and " ~ silver_visible('t.') ~ ")"
     ) }}
 {%- endmacro %}
 
